@@ -1,0 +1,80 @@
+"""Audit records: one start and one end for each tunnel, and one refusal for each request that was denied.
+
+The JSON form is one object a line, keys as in `AuditRecord.to_json`; peers' text is bounded and printable,
+so a record stays one line whatever somebody put into a name.
+"""
+
+from dataclasses import asdict, dataclass, fields
+from enum import StrEnum
+from typing import Any
+
+LONGEST_TEXT = 300
+"""Characters of any one text field that came from a peer; longer ones end in an ellipsis."""
+
+
+class Event(StrEnum):
+    """What a record tells of."""
+
+    START = "start"
+    END = "end"
+    REFUSAL = "refusal"
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRecord:
+    """One event of one tunnel. Times are ISO 8601 in UTC; bytes are None where they can't be known."""
+
+    event: Event
+    tunnel_id: str
+    """Identifies the tunnel; start and end share it."""
+    correlation_id: str
+    """Chosen by Arc Proxy, found in its log too."""
+    time: str
+    node: str
+    machine_id: str
+    machine: str
+    """Resource id of the machine, empty when none is known."""
+    tenant_id: str
+    subscription_id: str
+    gateway: str
+    """Resource id of the gateway, empty when none is known."""
+    client_address: str
+    target: str
+    resolved_address: str
+    feature: str
+    rule: str
+    verdict: str
+    """allowed or refused."""
+    reason: str
+    """A code of `Reason` (start, refusal) or `EndReason` (end)."""
+    detail: str
+    policy_revision: int
+    bytes_up: int | None = None
+    """Bytes from the client to the target."""
+    bytes_down: int | None = None
+    duration: float | None = None
+    """Seconds."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the record with camelCase keys, texts bounded and made printable."""
+        return {
+            _camel(key): printable(value) if isinstance(value, str) else value for key, value in asdict(self).items()
+        }
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> "AuditRecord":
+        """Return the record that `to_json` wrote; raises KeyError, TypeError or ValueError on another document."""
+        values = {one.name: document[_camel(one.name)] for one in fields(cls)}
+        values["event"] = Event(values["event"])
+        return cls(**values)
+
+
+def printable(text: str, limit: int = LONGEST_TEXT) -> str:
+    """Return the text on one line, control and direction characters escaped, at most `limit` characters."""
+    shown = "".join(one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in text)
+    return shown if len(shown) <= limit else shown[: limit - 1] + "…"
+
+
+def _camel(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(word.capitalize() for word in rest)

@@ -1,0 +1,197 @@
+"""Arc Proxy's verdicts: through the gateway, by the enterprise proxy or directly, or not at all.
+
+A pure function of the target, the goal that the control plane set for the machine, and the machine's own
+settings; `azcmagent route` prints the explanation of the same function.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from ipaddress import ip_address
+from types import MappingProxyType
+from typing import Any
+
+from arcgate.core.addresses import AddressClass, classify
+from arcgate.core.names import HostName, Target
+from arcgate.core.patterns import EndpointPattern, PatternTrie, parse_pattern
+
+
+class ConnectionType(StrEnum):
+    """The property connection.type; `default` follows the association."""
+
+    DEFAULT = "default"
+    DIRECT = "direct"
+    GATEWAY = "gateway"
+
+
+class Way(StrEnum):
+    """How a request leaves the machine."""
+
+    GATEWAY = "gateway"
+    ENTERPRISE = "enterprise proxy"
+    DIRECT = "direct"
+    REFUSE = "refuse"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A way with the reason for it, in words for the log."""
+
+    way: Way
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """What the control plane wants of a machine; the last good one is kept on disk.
+
+    `gateway_host` is empty while no gateway is associated. `allowed` are the patterns that the gateway lets
+    through, `control` those of the control plane, `bypass` names that skip the gateway (gatewayBypass).
+    """
+
+    revision: int = 0
+    gateway_id: str = ""
+    gateway_host: str = ""
+    gateway_port: int = 443
+    allowed: tuple[EndpointPattern, ...] = ()
+    control: tuple[EndpointPattern, ...] = ()
+    bypass: tuple[HostName, ...] = ()
+
+    @property
+    def has_gateway(self) -> bool:
+        """Whether a gateway is associated."""
+        return bool(self.gateway_host)
+
+    @property
+    def gateway_url(self) -> str:
+        """The gateway's URL, empty when none is associated."""
+        if not self.gateway_host:
+            return ""
+        port = "" if self.gateway_port == 443 else f":{self.gateway_port}"
+        return f"https://{self.gateway_host}{port}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the goal as the HIS API sends it and the agent stores it."""
+        return {
+            "revision": self.revision,
+            "gateway": {"id": self.gateway_id, "host": self.gateway_host, "port": self.gateway_port}
+            if self.has_gateway
+            else None,
+            "allowed": [pattern.text for pattern in self.allowed],
+            "control": [pattern.text for pattern in self.control],
+            "bypass": list(self.bypass),
+        }
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> "Goal":
+        """Return the goal of a document; raises KeyError, TypeError, ValueError or InputError on a bad one."""
+        gateway = document["gateway"] or {"id": "", "host": "", "port": 443}
+        return cls(
+            revision=int(document["revision"]),
+            gateway_id=gateway["id"],
+            gateway_host=gateway["host"],
+            gateway_port=int(gateway["port"]),
+            allowed=tuple(parse_pattern(text) for text in document["allowed"]),
+            control=tuple(parse_pattern(text) for text in document["control"]),
+            bypass=tuple(HostName(name) for name in document["bypass"]),
+        )
+
+
+PROXY_BYPASS_GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "AAD": ("login.windows.net", "login.microsoftonline.com", "pas.windows.net"),
+        "ARM": ("management.azure.com",),
+        "AMA": (
+            "global.handler.control.monitor.azure.com",
+            "*.handler.control.monitor.azure.com",
+            "*.ods.opinsights.azure.com",
+            "management.azure.com",
+            "*.monitoring.azure.com",
+            "*.ingest.monitor.azure.com",
+        ),
+        "Arc": ("*.his.arc.azure.com", "*.guestconfiguration.azure.com"),
+        "ArcData": ("*.arcdataservices.com",),
+    }
+)
+"""Hosts behind the values of proxy.bypass (source: Microsoft's page on agent proxy settings)."""
+
+
+@dataclass(frozen=True)
+class Routing:
+    """Routes of one goal and one set of local settings. Immutable; replaced when either changes."""
+
+    goal: Goal
+    connection_type: ConnectionType = ConnectionType.DEFAULT
+    has_enterprise_proxy: bool = False
+    proxy_bypass: tuple[EndpointPattern, ...] = ()
+    allow_http: bool = True
+    own_ports: frozenset[int] = frozenset()
+    _tries: dict[str, PatternTrie[bool]] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def uses_gateway(self) -> bool:
+        """Whether the gateway is in use: associated, and connection.type doesn't say direct."""
+        return self.goal.has_gateway and self.connection_type is not ConnectionType.DIRECT
+
+    def route(self, target: Target) -> Route:
+        """Return the way of a request to the target, with its reason."""
+        if refusal := self._refusal(target):
+            return Route(Way.REFUSE, refusal)
+        if self._matches("bypass", self.proxy_bypass, target):
+            return Route(Way.DIRECT, "proxy.bypass names this host")
+        if not self.uses_gateway:
+            why = "connection.type is direct" if self.goal.has_gateway else "no gateway is associated"
+            return self._without_gateway(why)
+        if target.host in self.goal.bypass:
+            return self._without_gateway("the gateway's bypass list names this host")
+        if self._matches("control", self.goal.control, target):
+            return Route(Way.GATEWAY, "it belongs to the control plane")
+        if self._matches("allowed", self.goal.allowed, target):
+            return Route(Way.GATEWAY, "the gateway allows it")
+        return self._without_gateway("the gateway does not carry it")
+
+    def _refusal(self, target: Target) -> str:
+        if target.is_literal and target.port in self.own_ports and _is_own_machine(target):
+            return "it is Arc Proxy itself"
+        if target.host == "localhost" and target.port in self.own_ports:
+            return "it is Arc Proxy itself"
+        if not target.is_literal:
+            return ""
+        kind = classify(ip_address(str(target.host)))
+        if kind in {
+            AddressClass.METADATA,
+            AddressClass.UNSPECIFIED,
+            AddressClass.MULTICAST,
+            AddressClass.LINK_LOCAL,
+        }:
+            return f"{target.host} is a {kind} address"
+        return ""
+
+    def _without_gateway(self, why: str) -> Route:
+        return Route(Way.ENTERPRISE if self.has_enterprise_proxy else Way.DIRECT, why)
+
+    def _matches(self, name: str, patterns: tuple[EndpointPattern, ...], target: Target) -> bool:
+        if name not in self._tries:
+            self._tries[name] = PatternTrie((pattern, True) for pattern in patterns)
+        return self._tries[name].find(target) is not None
+
+
+def _is_own_machine(target: Target) -> bool:
+    return classify(ip_address(str(target.host))) in {AddressClass.LOOPBACK, AddressClass.UNSPECIFIED}
+
+
+def parse_proxy_bypass(values: tuple[str, ...] | list[str]) -> tuple[EndpointPattern, ...]:
+    """Return the patterns behind the values of proxy.bypass: service groups, host patterns or networks.
+
+    A host pattern without a port bypasses the proxy on every port. Raises InputError (PATTERN_INVALID).
+    """
+    groups = {name.lower(): hosts for name, hosts in PROXY_BYPASS_GROUPS.items()}
+    patterns: list[EndpointPattern] = []
+    for value in values:
+        if (hosts := groups.get(value.strip().lower())) is not None:
+            patterns += [parse_pattern(f"{host}:*") for host in hosts]
+            continue
+        parsed = parse_pattern(value)
+        has_port = value.strip().rpartition(":")[2] in {str(parsed.port), "*"}
+        patterns.append(parsed if has_port else EndpointPattern(parsed.text, parsed.host, None))
+    return tuple(patterns)

@@ -1,0 +1,192 @@
+"""The snapshot: the immutable state that a gateway node works from, and the entries that build it.
+
+The control plane publishes entries, each with the revision that wrote it; a node asks for all entries after
+the revision it has and applies them. An entry without a body removes its key. Applying an entry twice is
+the same as applying it once, and older entries never undo newer ones.
+
+    kind         key                         body
+    cloud        "cloud"                     {"domain": str, "controlHosts": [HOST or *.SUFFIX, ...]}
+    gateway      gateway prefix              {"resourceId", "tenantId", "allowedFeatures": [str, ...]}
+    machine      machine id (vmId)           {"resourceId", "tenantId", "gateway": prefix or null,
+                                              "revokedSerials": [hex, ...]}
+    endpointSet  lower-case resource id      {"name", "tenantId", "endpoints": [pattern, ...], "allowPrivate": bool}
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any
+
+from arcgate.core.errors import InputError
+from arcgate.core.patterns import EndpointPattern, parse_pattern
+
+
+class Kind(StrEnum):
+    """Kinds of snapshot entries."""
+
+    CLOUD = "cloud"
+    GATEWAY = "gateway"
+    MACHINE = "machine"
+    ENDPOINT_SET = "endpointSet"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One published fact; `body` is None when the key is gone."""
+
+    kind: Kind
+    key: str
+    revision: int
+    body: Mapping[str, Any] | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the entry as it stands in the node API and in the node's snapshot file."""
+        return {"kind": self.kind, "key": self.key, "revision": self.revision, "body": self.body}
+
+
+@dataclass(frozen=True, slots=True)
+class Cloud:
+    """What a gateway has to know of its own cloud."""
+
+    domain: str
+    control_hosts: tuple[EndpointPattern, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """A gateway resource as the nodes see it."""
+
+    prefix: str
+    resource_id: str
+    tenant_id: str
+    allowed_features: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """A machine as the nodes see it; `gateway` is the prefix that it is associated with."""
+
+    id: str
+    resource_id: str
+    tenant_id: str
+    gateway: str | None
+    revoked_serials: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointSet:
+    """Targets of a tenant's own, named in allowedFeatures like a feature."""
+
+    id: str
+    name: str
+    tenant_id: str
+    endpoints: tuple[EndpointPattern, ...]
+    allow_private: bool
+
+
+def _empty() -> Mapping[Any, Any]:
+    return MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All entries at one revision. Revision 0 is the empty snapshot, under which everything is refused."""
+
+    revision: int = 0
+    cloud: Cloud | None = None
+    gateways: Mapping[str, Gateway] = field(default_factory=_empty)
+    machines: Mapping[str, Machine] = field(default_factory=_empty)
+    endpoint_sets: Mapping[str, EndpointSet] = field(default_factory=_empty)
+    entries: Mapping[tuple[Kind, str], Entry] = field(default_factory=_empty)
+
+    def apply(self, entries: Iterable[Entry], revision: int) -> "Snapshot":
+        """Return the snapshot after the entries; raises InputError (SNAPSHOT_INVALID) on one that can't be read."""
+        fresh = [entry for entry in entries if self._is_news(entry)]
+        all_entries = {**self.entries, **{(entry.kind, entry.key): entry for entry in fresh}}
+        changed = {
+            "gateways": _rebuilt(self.gateways, fresh, Kind.GATEWAY, parse_gateway),
+            "machines": _rebuilt(self.machines, fresh, Kind.MACHINE, parse_machine),
+            "endpoint_sets": _rebuilt(self.endpoint_sets, fresh, Kind.ENDPOINT_SET, parse_endpoint_set),
+        }
+        cloud = self.cloud
+        for entry in fresh:
+            if entry.kind is Kind.CLOUD:
+                cloud = None if entry.body is None else parse_cloud(entry.key, entry.body)
+        return replace(
+            self,
+            revision=max(revision, self.revision),
+            cloud=cloud,
+            entries=MappingProxyType(all_entries),
+            **changed,
+        )
+
+    def _is_news(self, entry: Entry) -> bool:
+        known = self.entries.get((entry.kind, entry.key))
+        return known is None or known.revision < entry.revision
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the snapshot as a document that `parse_document` reads back."""
+        return {"revision": self.revision, "entries": [entry.to_json() for entry in self.entries.values()]}
+
+
+def parse_document(document: Any) -> tuple[list[Entry], int]:
+    """Return entries and revision of a snapshot document; raises InputError (SNAPSHOT_INVALID)."""
+    try:
+        entries = [
+            Entry(Kind(item["kind"]), str(item["key"]), int(item["revision"]), item["body"])
+            for item in document["entries"]
+        ]
+        return entries, int(document["revision"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError("SNAPSHOT_INVALID", "The snapshot can't be read.", cause=repr(error)) from None
+
+
+def parse_cloud(_key: str, body: Mapping[str, Any]) -> Cloud:
+    """Return the cloud entry's content."""
+    return Cloud(body["domain"], tuple(parse_pattern(host) for host in body["controlHosts"]))
+
+
+def parse_gateway(prefix: str, body: Mapping[str, Any]) -> Gateway:
+    """Return a gateway entry's content."""
+    return Gateway(prefix, body["resourceId"], body["tenantId"], tuple(body["allowedFeatures"]))
+
+
+def parse_machine(machine_id: str, body: Mapping[str, Any]) -> Machine:
+    """Return a machine entry's content."""
+    return Machine(
+        machine_id,
+        body["resourceId"],
+        body["tenantId"],
+        body["gateway"],
+        frozenset(body.get("revokedSerials", ())),
+    )
+
+
+def parse_endpoint_set(key: str, body: Mapping[str, Any]) -> EndpointSet:
+    """Return an endpoint set entry's content."""
+    return EndpointSet(
+        key,
+        body["name"],
+        body["tenantId"],
+        tuple(parse_pattern(text) for text in body["endpoints"]),
+        bool(body["allowPrivate"]),
+    )
+
+
+def _rebuilt(known: Mapping[str, Any], fresh: list[Entry], kind: Kind, parse: Any) -> Mapping[str, Any]:
+    relevant = [entry for entry in fresh if entry.kind is kind]
+    if not relevant:
+        return known
+    result = dict(known)
+    for entry in relevant:
+        if entry.body is None:
+            result.pop(entry.key, None)
+            continue
+        try:
+            result[entry.key] = parse(entry.key, entry.body)
+        except (KeyError, TypeError, ValueError, InputError) as error:
+            raise InputError(
+                "SNAPSHOT_INVALID", f"The {kind} entry {entry.key!r} can't be read.", cause=repr(error)
+            ) from None
+    return MappingProxyType(result)

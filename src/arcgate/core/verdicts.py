@@ -1,0 +1,193 @@
+"""Verdicts of the gateway and the stable reason codes that explain them, each with its remedy.
+
+Reason codes stand in answers, audit records, logs and metrics: never rename one, only add.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """Why a tunnel was let through or refused."""
+
+    # Allowed.
+    FEATURE = "feature"
+    ENDPOINT_SET = "endpoint_set"
+    CONTROL_PLANE = "control_plane"
+
+    # Refused: the request.
+    REQUEST_MALFORMED = "request_malformed"
+    HEAD_TOO_LARGE = "head_too_large"
+    HEAD_TIMEOUT = "head_timeout"
+    METHOD_NOT_ALLOWED = "method_not_allowed"
+    # Refused: who asks.
+    CERTIFICATE_REQUIRED = "certificate_required"
+    CERTIFICATE_REVOKED = "certificate_revoked"
+    CERTIFICATE_UNSUITABLE = "certificate_unsuitable"
+    MACHINE_UNKNOWN = "machine_unknown"
+    GATEWAY_UNKNOWN = "gateway_unknown"
+    NOT_ASSOCIATED = "not_associated"
+    # Refused: where to.
+    TARGET_NOT_ALLOWED = "target_not_allowed"
+    ADDRESS_NOT_ALLOWED = "address_not_allowed"
+    LOOP = "loop"
+    # Refused: it can't be done.
+    DNS_FAILED = "dns_failed"
+    TARGET_REFUSED = "target_refused"
+    TARGET_UNREACHABLE = "target_unreachable"
+    TARGET_TIMEOUT = "target_timeout"
+    NO_POLICY = "no_policy"
+    AUDIT_UNAVAILABLE = "audit_unavailable"
+    LIMIT_REACHED = "limit_reached"
+    DRAINING = "draining"
+    INTERNAL = "internal"
+
+
+class EndReason(StrEnum):
+    """Why a tunnel that was let through has ended."""
+
+    COMPLETED = "completed"
+    CLIENT_RESET = "client_reset"
+    TARGET_RESET = "target_reset"
+    CLIENT_VANISHED = "client_vanished"
+    IDLE_TIMEOUT = "idle_timeout"
+    TARGET_NOT_ALLOWED = "target_not_allowed"
+    ASSOCIATION_REMOVED = "association_removed"
+    CERTIFICATE_REVOKED = "certificate_revoked"
+    CERTIFICATE_EXPIRED = "certificate_expired"
+    GATEWAY_DELETED = "gateway_deleted"
+    MACHINE_DELETED = "machine_deleted"
+    SHUTDOWN = "shutdown"
+    NODE_LOST = "node_lost"
+    INTERNAL = "internal"
+
+
+ALLOWING = frozenset({Reason.FEATURE, Reason.ENDPOINT_SET, Reason.CONTROL_PLANE})
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What a refusal tells the client: HTTP status, one sentence, and an instruction to the admin."""
+
+    status: int
+    sentence: str
+    remedy: str
+
+
+EXPLANATIONS: dict[Reason, Explanation] = {
+    Reason.REQUEST_MALFORMED: Explanation(
+        400,
+        "The request is not well-formed HTTP/1.1.",
+        "Send CONNECT HOST:PORT HTTP/1.1 with one matching Host field.",
+    ),
+    Reason.HEAD_TOO_LARGE: Explanation(
+        431, "The request head is larger than allowed.", "Send fewer or shorter header fields."
+    ),
+    Reason.HEAD_TIMEOUT: Explanation(
+        408,
+        "The request head did not arrive in time.",
+        "Look for a proxy or network on the path that holds bytes back.",
+    ),
+    Reason.METHOD_NOT_ALLOWED: Explanation(
+        405,
+        "The gateway takes CONNECT requests only.",
+        "Set the gateway (or Arc Proxy) as an HTTPS proxy of the client.",
+    ),
+    Reason.CERTIFICATE_REQUIRED: Explanation(
+        403,
+        "Without a machine certificate only the control plane can be reached.",
+        "Run 'azcmagent connect' on the machine; a generic client gives the machine's certificate and key.",
+    ),
+    Reason.CERTIFICATE_REVOKED: Explanation(
+        403,
+        "The machine's certificate has been revoked.",
+        "Run 'azcmagent disconnect' and 'azcmagent connect' on the machine.",
+    ),
+    Reason.CERTIFICATE_UNSUITABLE: Explanation(
+        403,
+        "The client certificate does not name a machine.",
+        "Use the certificate that 'azcmagent connect' stored on the machine.",
+    ),
+    Reason.MACHINE_UNKNOWN: Explanation(
+        403,
+        "The machine of this certificate does not exist (any more).",
+        "Run 'azcmagent disconnect --force-local-only' and 'azcmagent connect' on the machine.",
+    ),
+    Reason.GATEWAY_UNKNOWN: Explanation(
+        403,
+        "There is no gateway of this name.",
+        "Compare the gateway URL of 'azcmagent show' with 'arcgate gateway list'.",
+    ),
+    Reason.NOT_ASSOCIATED: Explanation(
+        403,
+        "The machine is not associated with this gateway.",
+        "Run 'arcgate setting update' with this gateway's resource id for the machine.",
+    ),
+    Reason.TARGET_NOT_ALLOWED: Explanation(
+        403,
+        "No feature or endpoint set of the gateway allows this target.",
+        "Add the feature to the gateway's allowed features, or the target to an endpoint set that the gateway allows.",
+    ),
+    Reason.ADDRESS_NOT_ALLOWED: Explanation(
+        403,
+        "The target's address is not public.",
+        "If it is meant to be reached, name it in an endpoint set with allowPrivate, or its network in gateway.open_networks.",
+    ),
+    Reason.LOOP: Explanation(
+        403,
+        "The target is this gateway or proxy itself.",
+        "Remove the proxy's own name from what clients send through it.",
+    ),
+    Reason.DNS_FAILED: Explanation(
+        502,
+        "The target's name could not be resolved.",
+        "Check the name, and the DNS servers that the gateway uses.",
+    ),
+    Reason.TARGET_REFUSED: Explanation(
+        502, "The target refused the connection.", "Check that the service listens on this port."
+    ),
+    Reason.TARGET_UNREACHABLE: Explanation(
+        502,
+        "The target could not be reached.",
+        "Check the gateway host's route and firewall towards the target.",
+    ),
+    Reason.TARGET_TIMEOUT: Explanation(
+        504,
+        "The target did not answer in time.",
+        "Check the gateway host's route and firewall towards the target.",
+    ),
+    Reason.NO_POLICY: Explanation(
+        503,
+        "The gateway has no policy yet and lets nothing through.",
+        "Check that the gateway node reaches its control plane.",
+    ),
+    Reason.AUDIT_UNAVAILABLE: Explanation(
+        503,
+        "The gateway can't write its audit record and lets nothing through unrecorded.",
+        "Free space on, or repair, the disk that holds the gateway's spool.",
+    ),
+    Reason.LIMIT_REACHED: Explanation(
+        503,
+        "The gateway's limit of tunnels is reached.",
+        "Retry later; raise gateway.max_tunnels or add a node.",
+    ),
+    Reason.DRAINING: Explanation(
+        503, "The gateway node is shutting down.", "Retry; another node or the next start answers."
+    ),
+    Reason.INTERNAL: Explanation(500, "The gateway failed.", "Search the gateway's log for the correlation id."),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The decision on one request: a reason, the rule that led to it and the feature that the rule is of."""
+
+    reason: Reason
+    feature: str = ""
+    rule: str = ""
+    detail: str = ""
+
+    @property
+    def is_allowed(self) -> bool:
+        """Whether the tunnel may be opened."""
+        return self.reason in ALLOWING
