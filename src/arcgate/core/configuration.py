@@ -1,0 +1,156 @@
+"""The server's configuration: every setting of `arcgate.toml` with its default, unit and meaning.
+
+The descriptions below are the reference: `arcgate config list` and docs/reference/configuration.md are made
+from them. Reading files and the environment is `arcgate.cli.configuration`'s part; here is only the model.
+"""
+
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from arcgate.core.errors import InputError
+from arcgate.core.names import parse_host_name, parse_target
+
+
+def _domain(text: str) -> str:
+    try:
+        return parse_host_name(text)
+    except InputError as error:
+        raise ValueError(error.sentence) from None
+
+
+def _address(text: str) -> str:
+    if text == "":
+        return text
+    try:
+        return parse_target(text).authority
+    except InputError as error:
+        raise ValueError(f"{error.sentence} {error.cause}") from None
+
+
+DomainName = Annotated[str, AfterValidator(_domain)]
+HostPort = Annotated[str, AfterValidator(_address)]
+"""HOST:PORT, or empty."""
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+
+
+class Section(BaseModel):
+    """A table of arcgate.toml; keys that we don't know are errors, since a typo would weaken a setting."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class CloudSettings(Section):
+    """The cloud that clients see."""
+
+    name: str = Field("Arcgate", description="Name of the cloud, as 'azcmagent connect --cloud' takes it.")
+    domain: DomainName = Field("arcgate.test", description="Domain below which all names live.")
+    public_port: int = Field(443, ge=1, le=65535, description="Port that clients dial; part of the URLs we hand out.")
+    regions: tuple[str, ...] = Field(
+        ("eastus", "westeurope", "local"), description="Locations that resources can be created in."
+    )
+    extra_names: tuple[DomainName, ...] = Field(
+        (), description="Further names of the control plane, for example localhost for a trial."
+    )
+
+
+class ListenSettings(Section):
+    """The front door."""
+
+    addresses: tuple[str, ...] = Field(("0.0.0.0", "::"), description="Addresses to listen on.")  # noqa: S104
+    port: int = Field(443, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+
+
+class TlsSettings(Section):
+    """The server's certificate. Without one, our own authority issues it."""
+
+    certificate_file: Path | None = Field(None, description="PEM chain for all names, leaf first.")
+    key_file: Path | None = Field(None, description="PEM private key of the certificate, readable by us alone.")
+
+
+class DatabaseSettings(Section):
+    """Where the control plane keeps its truth."""
+
+    url: str = Field("", description="SQLAlchemy URL; empty means SQLite below state_dir.")
+
+
+class ControlSettings(Section):
+    """The control plane."""
+
+    listen: HostPort = Field("127.0.0.1:9443", description="Where the control plane's own TLS listener stands.")
+    gateways_per_subscription: int = Field(5, ge=0, description="Quota of gateway resources in a subscription.")
+    access_token_lifetime: Seconds = Field(3600, description="Life of access tokens, in seconds.")
+    device_code_lifetime: Seconds = Field(900, description="Time to approve a device code, in seconds.")
+    certificate_days: int = Field(90, ge=1, le=825, description="Life of machine certificates, in days.")
+    heartbeat_interval: Seconds = Field(300, description="How often agents report, in seconds.")
+    disconnected_after: Seconds = Field(900, description="Without heartbeat a machine is Disconnected after, in seconds.")
+    largest_body: int = Field(4 * 1024 * 1024, ge=1024, description="Bytes of a request body that are accepted.")
+    audit_days: int = Field(90, ge=1, description="Days that audit records are kept.")
+
+
+class GatewaySettings(Section):
+    """The gateway nodes."""
+
+    control_url: str = Field("", description="https URL of the control plane; empty with 'arcgate serve' in one piece.")
+    control_address: HostPort = Field(
+        "", description="HOST:PORT to dial for all control names in place of their DNS addresses."
+    )
+    control_ca_file: Path | None = Field(None, description="PEM file of authorities to trust for the control plane.")
+    node_secret_file: Path | None = Field(None, description="File with the node secret; default below state_dir.")
+    node_name: str = Field("", description="Name of this node in audit records; default is the host name.")
+    workers: int = Field(1, ge=1, le=256, description="Processes that share the port.")
+    open_networks: tuple[IPv4Network | IPv6Network, ...] = Field(
+        (), description="Networks of yours, not public, that allowed targets may lie in."
+    )
+    dns_servers: tuple[str, ...] = Field((), description="ADDRESS or ADDRESS:PORT of resolvers; empty asks the system.")
+    hosts: dict[str, str] = Field(default_factory=dict, description="Fixed addresses of names, NAME = ADDRESS.")
+    handshake_timeout: Seconds = Field(10, description="Time for a TLS handshake, in seconds.")
+    head_timeout: Seconds = Field(10, description="Time for a request head, in seconds.")
+    dns_timeout: Seconds = Field(5, description="Time for a name to resolve, in seconds.")
+    dial_timeout: Seconds = Field(10, description="Time for a target to accept the connection, in seconds.")
+    idle_timeout: Seconds = Field(3600, description="A tunnel without a byte either way ends after, in seconds.")
+    half_closed_timeout: Seconds = Field(300, description="... when one direction has ended already, in seconds.")
+    drain_timeout: Seconds = Field(30, description="Time that tunnels get to end at shutdown, in seconds.")
+    largest_head: int = Field(16 * 1024, ge=1024, le=1024 * 1024, description="Bytes of a request head.")
+    most_fields: int = Field(100, ge=10, le=10_000, description="Header fields of a request.")
+    max_tunnels: int = Field(20_000, ge=1, description="Tunnels open at once in a worker.")
+    max_handshakes: int = Field(2_000, ge=1, description="Connections not yet past their request head, in a worker.")
+
+
+class LogSettings(Section):
+    """The server's log, on standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is written.")
+    format: Literal["logfmt", "json"] = Field("logfmt", description="Form of a line.")
+
+
+class Configuration(Section):
+    """All of arcgate.toml."""
+
+    state_dir: Path = Field(Path("/var/lib/arcgate"), description="Folder of everything that is kept.")
+    cloud: CloudSettings = CloudSettings()
+    listen: ListenSettings = ListenSettings()
+    tls: TlsSettings = TlsSettings()
+    database: DatabaseSettings = DatabaseSettings()
+    control: ControlSettings = ControlSettings()
+    gateway: GatewaySettings = GatewaySettings()
+    log: LogSettings = LogSettings()
+
+    @property
+    def control_names(self) -> tuple[str, ...]:
+        """Fixed names of the control plane (those with a region are `*.his.<domain>` beside them)."""
+        domain = self.cloud.domain
+        fixed = (f"{part}.{domain}" for part in ("management", "login", "gbl.his", "packages", "download"))
+        return (*fixed, *self.cloud.extra_names)
+
+    @property
+    def gateway_suffix(self) -> str:
+        """What follows the prefix in a gateway's name, with its leading dot."""
+        return f".gw.{self.cloud.domain}"
+
+    def url_of(self, host: str) -> str:
+        """Return the https URL of one of our names, with the port unless it is 443."""
+        port = "" if self.cloud.public_port == 443 else f":{self.cloud.public_port}"
+        return f"https://{host}{port}"
