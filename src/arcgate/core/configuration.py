@@ -85,7 +85,7 @@ class ControlSettings(Section):
     device_code_lifetime: Seconds = Field(900, description="Time to approve a device code, in seconds.")
     certificate_days: int = Field(90, ge=1, le=825, description="Life of machine certificates, in days.")
     heartbeat_interval: Seconds = Field(300, description="How often agents report, in seconds.")
-    disconnected_after: Seconds = Field(900, description="Without heartbeat a machine is Disconnected after, in seconds.")
+    disconnected_after: Seconds = Field(900, description="Without heartbeat, Disconnected after this, in seconds.")
     largest_body: int = Field(4 * 1024 * 1024, ge=1024, description="Bytes of a request body that are accepted.")
     audit_days: int = Field(90, ge=1, description="Days that audit records are kept.")
 
