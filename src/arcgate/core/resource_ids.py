@@ -29,7 +29,8 @@ class ResourceId:
     name: str
 
     def __str__(self) -> str:
-        return f"/subscriptions/{self.subscription_id}/resourceGroups/{self.resource_group}/providers/{self.type}/{self.name}"
+        group = f"/subscriptions/{self.subscription_id}/resourceGroups/{self.resource_group}"
+        return f"{group}/providers/{self.type}/{self.name}"
 
     @property
     def key(self) -> str:
@@ -53,5 +54,5 @@ def _invalid(text: str, expected_type: str, cause: str) -> InputError:
         "RESOURCE_ID_INVALID",
         f"{text[:200]!a} is not the id of a {expected_type}.",
         cause=cause,
-        remedy=f"Give /subscriptions/GUID/resourceGroups/GROUP/providers/{expected_type}/NAME, as the show command prints it.",
+        remedy=f"Give /subscriptions/GUID/resourceGroups/GROUP/providers/{expected_type}/NAME, as 'show' prints it.",
     )

@@ -131,7 +131,7 @@ EXPLANATIONS: dict[Reason, Explanation] = {
     Reason.ADDRESS_NOT_ALLOWED: Explanation(
         403,
         "The target's address is not public.",
-        "If it is meant to be reached, name it in an endpoint set with allowPrivate, or its network in gateway.open_networks.",
+        "If it is meant to be reached, name it in an endpoint set with allowPrivate or list gateway.open_networks.",
     ),
     Reason.LOOP: Explanation(
         403,

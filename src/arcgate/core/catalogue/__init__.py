@@ -52,7 +52,8 @@ class Catalogue:
                 raise InputError(
                     "FEATURE_UNKNOWN",
                     f"There is no feature or endpoint set named {name!r}.",
-                    remedy=f"Use '*' (quoted, so that the shell leaves it alone) or names of: {', '.join(self.features)}.",
+                    remedy="Use '*' (quoted, so that the shell leaves it alone), an endpoint set's name, or names of: "
+                    f"{', '.join(self.features)}.",
                 )
 
 
