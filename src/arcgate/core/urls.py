@@ -1,0 +1,70 @@
+"""The URLs that we take: http and https with a host, an optional port, user and password, and a path."""
+
+import re
+from dataclasses import dataclass
+from urllib.parse import unquote
+
+from arcgate.core.errors import InputError
+from arcgate.core.names import Target, parse_host
+
+_URL = re.compile(
+    r"(?P<scheme>https?)://(?:(?P<user>[^\s:@/?#]*)(?::(?P<password>[^\s@/?#]*))?@)?"
+    r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^\s:@/?#\[\]\\]+)(?::(?P<port>[1-9][0-9]{0,4}))?(?P<path>/[\x21-\x7e]*)?\Z",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Url:
+    """A parsed URL. User and password are decoded, and left out when it is printed."""
+
+    scheme: str
+    target: Target
+    path: str
+    user: str = ""
+    password: str = ""
+
+    @property
+    def is_tls(self) -> bool:
+        """Whether the scheme is https."""
+        return self.scheme == "https"
+
+    @property
+    def origin(self) -> str:
+        """Scheme, host and port, without the port where it is the scheme's own; never the password."""
+        usual = 443 if self.is_tls else 80
+        authority = self.target.authority
+        return f"{self.scheme}://{authority.removesuffix(f':{usual}') if self.target.port == usual else authority}"
+
+    def __str__(self) -> str:
+        return self.origin + ("" if self.path == "/" else self.path)
+
+    def __repr__(self) -> str:
+        return f"Url({self})"
+
+
+def parse_url(text: str) -> Url:
+    """Return the URL that `text` spells; raises InputError (URL_INVALID), whose text never holds the password."""
+    match = _URL.match(text)
+    if match is None:
+        raise _invalid(text, "it must be http://HOST[:PORT] or https://HOST[:PORT]")
+    scheme = match["scheme"].lower()
+    port = int(match["port"]) if match["port"] else (443 if scheme == "https" else 80)
+    if port > 65535:
+        raise _invalid(text, "a port is at most 65535")
+    try:
+        host = parse_host(match["host"])
+    except InputError as error:
+        raise _invalid(text, error.cause) from None
+    return Url(
+        scheme, Target(host, port), match["path"] or "/", unquote(match["user"] or ""), unquote(match["password"] or "")
+    )
+
+
+def redact(text: str) -> str:
+    """Return the text with user and password of every URL in it replaced by stars."""
+    return re.sub(r"(?i)([a-z][a-z0-9+.-]*://)[^\s/@]*@", r"\1***@", text)
+
+
+def _invalid(text: str, cause: str) -> InputError:
+    return InputError("URL_INVALID", f"{redact(text[:200])!a} is not a URL that can be used.", cause=cause)

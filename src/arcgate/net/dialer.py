@@ -1,0 +1,209 @@
+"""Outbound connections: to addresses that somebody has checked already, and through HTTP proxies by CONNECT."""
+
+import asyncio
+import errno
+import socket
+import ssl
+from collections.abc import Iterable, Sequence
+
+from arcgate.core.errors import Hop, HopError
+from arcgate.core.names import Address, Target
+from arcgate.core.urls import Url
+from arcgate.net.streams import ByteStream, PrefixedStream, SocketStream, StreamReset
+from arcgate.net.tasks import cancel
+from arcgate.net.tls import TlsStream, describe_failure
+from arcgate.wire.connect import Refusal, format_connect, parse_refusal
+from arcgate.wire.heads import Fields, HeadError, ResponseReader
+
+STAGGER = 0.25
+"""Seconds before the next address is tried beside a slow one (RFC 8305 section 5)."""
+
+LARGEST_REFUSAL = 16 * 1024
+"""Bytes of a refused CONNECT's body that are read for its explanation."""
+
+
+class ConnectRefused(HopError):
+    """A proxy or gateway answered CONNECT with something other than 2xx."""
+
+    def __init__(self, hop: Hop, code: str, sentence: str, refusal: Refusal, *, cause: str = "", remedy: str) -> None:
+        super().__init__(hop, code, sentence, cause=cause, remedy=remedy)
+        self.refusal = refusal
+
+
+async def dial(addresses: Sequence[Address], port: int, timeout: float) -> SocketStream:
+    """Return a connection to the first address that accepts; raises HopError (TCP) naming the last failure.
+
+    Addresses are tried in order, the next one as soon as one fails or after `STAGGER` seconds.
+    """
+    attempts: set[asyncio.Task[socket.socket]] = set()
+    waiting = list(addresses)
+    failure: BaseException = TimeoutError()
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(timeout):
+            while waiting or attempts:
+                if waiting:
+                    address = waiting.pop(0)
+                    attempts.add(loop.create_task(_connect(address, port), name=f"dial {address}"))
+                done, attempts = await asyncio.wait(
+                    attempts, timeout=STAGGER if waiting else None, return_when=asyncio.FIRST_COMPLETED
+                )
+                for attempt in done:
+                    error = attempt.exception()
+                    if error is None:
+                        return SocketStream(attempt.result())
+                    failure = error
+    except TimeoutError:
+        failure = TimeoutError()
+    finally:
+        for attempt in attempts:
+            attempt.add_done_callback(_close_unused)
+        await cancel(*attempts)
+    raise _dial_failure(addresses, port, failure)
+
+
+def _close_unused(attempt: "asyncio.Task[socket.socket]") -> None:
+    if not attempt.cancelled() and attempt.exception() is None:
+        attempt.result().close()
+
+
+async def _connect(address: Address, port: int) -> socket.socket:
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    connecting = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    try:
+        await asyncio.get_running_loop().sock_connect(connecting, (str(address), port))
+    except BaseException:
+        connecting.close()
+        raise
+    return connecting
+
+
+def _dial_failure(addresses: Iterable[Address], port: int, failure: BaseException) -> HopError:
+    where = ", ".join(f"{address}" for address in addresses)
+    if isinstance(failure, TimeoutError) or getattr(failure, "errno", None) == errno.ETIMEDOUT:
+        code, what = "TCP_TIMEOUT", "did not answer in time"
+        remedy = "Check routes and firewalls on the path; they seem to drop packets."
+    elif isinstance(failure, ConnectionRefusedError):
+        code, what = "TCP_REFUSED", "refused the connection"
+        remedy = "Check that the service is running and listens on this port."
+    else:
+        code, what = "TCP_UNREACHABLE", "can't be reached"
+        remedy = "Check routes and firewalls on the path."
+    return HopError(Hop.TCP, code, f"{where} port {port} {what}.", cause=str(failure), remedy=remedy)
+
+
+async def start_tls(
+    stream: ByteStream, context: ssl.SSLContext, server_name: str, timeout: float, *, hop: Hop = Hop.TLS
+) -> TlsStream:
+    """Return a TLS client stream over `stream`; raises HopError. The caller closes `stream` on failure."""
+    tls = TlsStream(stream, context, server_side=False, server_hostname=server_name)
+    try:
+        async with asyncio.timeout(timeout):
+            await tls.handshake()
+    except TimeoutError:
+        raise HopError(
+            hop,
+            "TLS_TIMEOUT",
+            f"{server_name} did not complete the TLS handshake in {timeout:g} s.",
+            remedy="Look for a firewall or proxy on the path that inspects or drops TLS.",
+        ) from None
+    except ssl.SSLCertVerificationError as error:
+        raise HopError(
+            hop,
+            "TLS_CERTIFICATE_REFUSED",
+            f"The certificate of {server_name} is not trusted.",
+            cause=describe_failure(error),
+            remedy="If a proxy inspects TLS, exempt this name; if the server's authority is private, trust its CA.",
+        ) from None
+    except (ssl.SSLError, StreamReset) as error:
+        cause = describe_failure(error) if isinstance(error, ssl.SSLError) else str(error)
+        raise HopError(
+            hop,
+            "TLS_FAILED",
+            f"{server_name} did not complete the TLS handshake.",
+            cause=cause,
+            remedy="Look for a firewall or proxy on the path that inspects or drops TLS.",
+        ) from None
+    return tls
+
+
+async def connect_through(
+    stream: ByteStream, target: Target, timeout: float, *, hop: Hop, via: str, fields: Fields = ()
+) -> tuple[ByteStream, Fields]:
+    """Send CONNECT on `stream`; return the tunnel and the answer's fields.
+
+    `hop` is PROXY for an enterprise proxy and GATEWAY for a gateway, `via` its name for messages. Raises
+    ConnectRefused or HopError. The caller closes `stream` on failure.
+    """
+    reader = ResponseReader()
+    try:
+        async with asyncio.timeout(timeout):
+            await stream.send(format_connect(target, fields))
+            while (head := reader.feed(await _receive(stream))) is None:
+                pass
+            body = b"" if 200 <= head.status < 300 else await _read_body(stream, reader.rest)
+    except TimeoutError:
+        raise _no_answer(hop, via, f"no answer to CONNECT {target} in {timeout:g} s") from None
+    except (StreamReset, HeadError) as error:
+        raise _no_answer(hop, via, str(error)) from None
+    if 200 <= head.status < 300:
+        return (PrefixedStream(reader.rest, stream) if reader.rest else stream), head.fields
+    raise _refused(hop, via, target, parse_refusal(head.status, head.fields, body), head.phrase)
+
+
+async def _receive(stream: ByteStream) -> bytes:
+    data = await stream.receive()
+    if not data:
+        raise StreamReset("the connection was closed before an answer")
+    return data
+
+
+async def _read_body(stream: ByteStream, body: bytes) -> bytes:
+    try:
+        async with asyncio.timeout(2):
+            while len(body) < LARGEST_REFUSAL and (data := await stream.receive()):
+                body += data
+    except (TimeoutError, StreamReset):
+        pass  # what has come is enough
+    return body
+
+
+def _no_answer(hop: Hop, via: str, cause: str) -> HopError:
+    word = "gateway" if hop is Hop.GATEWAY else "enterprise proxy"
+    return HopError(
+        hop,
+        f"{hop.name}_FAILED",
+        f"The {word} {via} did not answer CONNECT properly.",
+        cause=cause,
+        remedy=f"Check that {via} is a working {word}.",
+    )
+
+
+def _refused(hop: Hop, via: str, target: Target, refusal: Refusal, phrase: str) -> ConnectRefused:
+    if hop is Hop.GATEWAY and refusal.code:
+        where = Hop.TARGET if refusal.code.startswith(("dns_", "target_")) and refusal.status >= 500 else Hop.POLICY
+        return ConnectRefused(
+            where, refusal.code.upper(), refusal.message, refusal, cause=refusal.detail, remedy=refusal.remedy
+        )
+    remedies = {
+        407: f"{via} wants authentication: put user and password into proxy.url's credential, or exempt this machine.",
+        403: f"Allow CONNECT to {target} on {via}.",
+    }
+    return ConnectRefused(
+        hop,
+        f"{hop.name}_REFUSED",
+        f"{via} answered {refusal.status} {phrase} to CONNECT {target}.",
+        refusal,
+        remedy=remedies.get(refusal.status, f"Look into the log of {via}."),
+    )
+
+
+async def through_proxy(
+    proxy: Url, stream: ByteStream, target: Target, timeout: float, context: ssl.SSLContext | None = None
+) -> ByteStream:
+    """Return a tunnel to the target through an enterprise proxy that `stream` is connected to."""
+    if proxy.is_tls:
+        assert context is not None, "an https proxy needs a TLS context"
+        stream = await start_tls(stream, context, str(proxy.target.host), timeout, hop=Hop.PROXY)
+    tunnel, _ = await connect_through(stream, target, timeout, hop=Hop.PROXY, via=proxy.origin)
+    return tunnel

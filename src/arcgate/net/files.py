@@ -1,0 +1,59 @@
+"""Files that must never be half written or readable by others."""
+
+import contextlib
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from arcgate.core.errors import StateError
+
+
+def write_file(path: Path, content: bytes | str, mode: int = 0o600) -> None:
+    """Replace a file in one step: readers see the old or the new content, whatever happens in between."""
+    data = content.encode() if isinstance(content, str) else content
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            os.fchmod(file.fileno(), mode)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            Path(temporary).unlink()
+        raise
+    _sync_folder(path.parent)
+
+
+def write_json(path: Path, document: Any, mode: int = 0o600) -> None:
+    """Replace a JSON file in one step; see `write_file`."""
+    write_file(path, json.dumps(document, indent=2, ensure_ascii=False) + "\n", mode)
+
+
+def read_json(path: Path) -> Any:
+    """Return a JSON file's document, None when there is no file; raises StateError (FILE_UNREADABLE)."""
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, RecursionError) as error:
+        raise StateError(
+            "FILE_UNREADABLE",
+            f"{path} can't be read.",
+            cause=str(error),
+            remedy="Restore the file from its backup beside it, or remove it and do the step that made it again.",
+        ) from None
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the rename durable; not every file system can."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,113 @@
+"""Listening sockets and the accept loop: bounded, patient when descriptors run out, drained at the end."""
+
+import asyncio
+import errno
+import socket
+from collections.abc import Awaitable, Callable, Iterable
+from ipaddress import ip_address
+
+import structlog
+
+from arcgate.core.errors import StateError
+from arcgate.net.streams import SocketStream
+from arcgate.net.tasks import cancel, spawn
+
+_log = structlog.get_logger(__name__)
+
+BACKLOG = 1024
+OUT_OF_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+PAUSE_WITHOUT_DESCRIPTORS = 0.2
+"""Seconds that we leave connections in the backlog when the process has no descriptor left."""
+
+Handler = Callable[[SocketStream], Awaitable[None]]
+
+
+def listen(address: str, port: int) -> socket.socket:
+    """Return a socket that listens on one address; raises StateError (LISTEN_FAILED) naming who may hold the port."""
+    ip = ip_address(address)
+    family = socket.AF_INET if ip.version == 4 else socket.AF_INET6
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listening.bind((address, port))
+        listening.listen(BACKLOG)
+        listening.setblocking(False)
+    except OSError as error:
+        listening.close()
+        raise StateError(
+            "LISTEN_FAILED",
+            f"Can't listen on {address} port {port}.",
+            cause=str(error),
+            remedy="Stop the program that holds the port ('ss -ltnp' names it), or set another port.",
+        ) from None
+    return listening
+
+
+def address_of(listening: socket.socket) -> str:
+    """Return ADDRESS:PORT of a listening socket, IPv6 in brackets."""
+    address, port, *_ = listening.getsockname()
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+class Listener:
+    """Accepts connections on sockets and runs a handler task for each."""
+
+    def __init__(self, sockets: Iterable[socket.socket], handler: Handler) -> None:
+        self._sockets = list(sockets)
+        self._handler = handler
+        self._accepting: list[asyncio.Task[None]] = []
+        self._handling: set[asyncio.Task[None]] = set()
+
+    @property
+    def addresses(self) -> list[str]:
+        """ADDRESS:PORT of each socket."""
+        return [address_of(one) for one in self._sockets]
+
+    @property
+    def open_connections(self) -> int:
+        """Connections whose handler is still running."""
+        return len(self._handling)
+
+    def start(self) -> None:
+        """Begin to accept."""
+        self._accepting = [spawn(f"accept on {address_of(one)}", self._accept(one)) for one in self._sockets]
+
+    async def stop(self, drain_timeout: float) -> None:
+        """Accept no more; give running handlers `drain_timeout` seconds, then cancel them."""
+        await cancel(*self._accepting)
+        for one in self._sockets:
+            one.close()
+        if self._handling:
+            await asyncio.wait(self._handling, timeout=drain_timeout)
+        await cancel(*self._handling)
+
+    async def _accept(self, listening: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                accepted, _ = await loop.sock_accept(listening)
+            except OSError as error:
+                await self._after_failure(error)
+                continue
+            try:
+                stream = SocketStream(accepted)
+            except OSError:  # the peer has gone already
+                accepted.close()
+                continue
+            task = spawn(f"connection from {stream.peer}", self._handle(stream))
+            self._handling.add(task)
+            task.add_done_callback(self._handling.discard)
+
+    @staticmethod
+    async def _after_failure(error: OSError) -> None:
+        if error.errno in OUT_OF_DESCRIPTORS:
+            _log.warning("no descriptors left, connections wait", cause=str(error))
+            await asyncio.sleep(PAUSE_WITHOUT_DESCRIPTORS)
+
+    async def _handle(self, stream: SocketStream) -> None:
+        try:
+            await self._handler(stream)
+        finally:
+            await stream.close()

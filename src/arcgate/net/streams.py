@@ -1,0 +1,155 @@
+"""Byte streams: one interface for sockets, TLS over anything, and streams whose first bytes were read already.
+
+Each direction ends by itself: `receive` returns b"" once the peer has ended its direction, `end` ends ours.
+asyncio's own TLS can't do that (it closes both), which is why this interface exists.
+"""
+
+import asyncio
+import socket
+import struct
+from typing import Protocol
+
+CHUNK = 128 * 1024
+"""Bytes that one `receive` returns at most; the most that a tunnel buffers in a direction."""
+
+
+class StreamReset(Exception):
+    """The connection broke: reset, vanished, or (TLS) cut without close_notify."""
+
+
+class ByteStream(Protocol):
+    """A connection that carries bytes both ways. At most one task receives and one sends at a time."""
+
+    async def receive(self) -> bytes:
+        """Return some bytes, or b"" when the peer has ended its direction; raises StreamReset."""
+        ...
+
+    async def send(self, data: bytes) -> None:
+        """Send all bytes, waiting while the peer is slow; raises StreamReset."""
+        ...
+
+    async def end(self) -> None:
+        """End our direction; the peer's goes on. Raises StreamReset."""
+        ...
+
+    def abort(self) -> None:
+        """Reset the connection, so that the peer can tell a cut from an end. No task may be using it any more."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of the connection. No task may be using it any more."""
+        ...
+
+    @property
+    def peer(self) -> str:
+        """The address at the other end of the socket, for logs and audit."""
+        ...
+
+
+class SocketStream:
+    """A connected, non-blocking socket as a ByteStream."""
+
+    def __init__(self, connected: socket.socket, peer: str = "") -> None:
+        connected.setblocking(False)
+        if connected.family in {socket.AF_INET, socket.AF_INET6}:
+            connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            _keep_alive(connected)
+        self._socket = connected
+        self._loop = asyncio.get_running_loop()
+        self._peer = peer or peer_address(connected)
+
+    @property
+    def socket(self) -> socket.socket:
+        """The socket itself, for facts about it."""
+        return self._socket
+
+    @property
+    def peer(self) -> str:
+        """The peer's IP address."""
+        return self._peer
+
+    async def receive(self) -> bytes:
+        """See ByteStream."""
+        try:
+            return await self._loop.sock_recv(self._socket, CHUNK)
+        except OSError as error:
+            raise StreamReset(str(error)) from None
+
+    async def send(self, data: bytes) -> None:
+        """See ByteStream."""
+        try:
+            await self._loop.sock_sendall(self._socket, data)
+        except OSError as error:
+            raise StreamReset(str(error)) from None
+
+    async def end(self) -> None:
+        """See ByteStream; sends a FIN."""
+        try:
+            self._socket.shutdown(socket.SHUT_WR)
+        except OSError as error:
+            raise StreamReset(str(error)) from None
+
+    def abort(self) -> None:
+        """See ByteStream; sends a RST."""
+        try:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        except OSError:  # closed already
+            return
+        self._socket.close()
+
+    async def close(self) -> None:
+        """See ByteStream."""
+        self._socket.close()
+
+
+class PrefixedStream:
+    """A stream some of whose bytes were read already: they come first, then the stream's own."""
+
+    def __init__(self, prefix: bytes, inner: ByteStream) -> None:
+        self._prefix = prefix
+        self._inner = inner
+
+    @property
+    def peer(self) -> str:
+        """See ByteStream."""
+        return self._inner.peer
+
+    async def receive(self) -> bytes:
+        """See ByteStream."""
+        if self._prefix:
+            prefix, self._prefix = self._prefix, b""
+            return prefix
+        return await self._inner.receive()
+
+    async def send(self, data: bytes) -> None:
+        """See ByteStream."""
+        await self._inner.send(data)
+
+    async def end(self) -> None:
+        """See ByteStream."""
+        await self._inner.end()
+
+    def abort(self) -> None:
+        """See ByteStream."""
+        self._inner.abort()
+
+    async def close(self) -> None:
+        """See ByteStream."""
+        await self._inner.close()
+
+
+def peer_address(connected: socket.socket) -> str:
+    """Return the IP address of a socket's peer, empty when it has gone or is no IP socket."""
+    try:
+        name = connected.getpeername()
+    except OSError:
+        return ""
+    return str(name[0]) if isinstance(name, tuple) else ""
+
+
+def _keep_alive(connected: socket.socket) -> None:
+    """Find a vanished peer after 30 + 3 x 5 seconds without an answer."""
+    connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, seconds in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3)):
+        if hasattr(socket, option):
+            connected.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), seconds)

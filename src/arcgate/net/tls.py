@@ -1,0 +1,215 @@
+"""TLS over any ByteStream, by `ssl.MemoryBIO`: half-closes survive, TLS nests in TLS, memory stays small.
+
+Both ends of a direction are told apart: `end` sends close_notify alone and the other direction goes on;
+a peer that goes without close_notify has been cut, and that is a StreamReset (RFC 8446 section 6.1).
+"""
+
+import asyncio
+import contextlib
+import ssl
+from collections import deque
+from collections.abc import Iterable
+from pathlib import Path
+
+from arcgate.core.errors import StateError
+from arcgate.net.streams import CHUNK, ByteStream, StreamReset
+
+SEND_PIECE = 256 * 1024
+"""Plain bytes that are encrypted before they are sent; bounds the outgoing buffer."""
+
+
+class TlsStream:
+    """One TLS connection over a ByteStream; call `handshake` before anything else."""
+
+    def __init__(
+        self, inner: ByteStream, context: ssl.SSLContext, *, server_side: bool, server_hostname: str | None = None
+    ) -> None:
+        self._inner = inner
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        self._tls = context.wrap_bio(
+            self._incoming, self._outgoing, server_side=server_side, server_hostname=server_hostname
+        )
+        self._ready: deque[bytes] = deque()
+        self._peer_ended = False
+        self._ended = False
+        self._sending = asyncio.Lock()
+
+    @property
+    def peer(self) -> str:
+        """See ByteStream."""
+        return self._inner.peer
+
+    @property
+    def tls(self) -> ssl.SSLObject:
+        """The TLS object, for facts about the session."""
+        return self._tls
+
+    async def handshake(self) -> None:
+        """Shake hands; raises ssl.SSLError (the alert has been sent) or StreamReset."""
+        while True:
+            try:
+                self._tls.do_handshake()
+            except ssl.SSLWantReadError:
+                await self._flush()
+                await self._feed()
+            except ssl.SSLError:
+                await self._flush()
+                raise
+            else:
+                await self._flush()
+                return
+
+    async def receive(self) -> bytes:
+        """See ByteStream."""
+        while True:
+            if self._ready:
+                return self._ready.popleft()
+            if self._peer_ended:
+                return b""
+            try:
+                data = self._tls.read(CHUNK)
+            except ssl.SSLWantReadError:
+                await self._flush_unless_sending()
+                await self._feed()
+            except ssl.SSLZeroReturnError:
+                self._peer_ended = True
+            except ssl.SSLError as error:
+                # An alert of the peer's comes first in TLS 1.3 after our handshake: a refused certificate.
+                raise StreamReset(error.reason or str(error)) from error
+            else:
+                self._peer_ended = not data
+                return data
+
+    async def send(self, data: bytes) -> None:
+        """See ByteStream."""
+        view = memoryview(data)
+        for start in range(0, len(view), SEND_PIECE):
+            async with self._sending:
+                try:
+                    self._tls.write(view[start : start + SEND_PIECE])
+                except ssl.SSLError as error:
+                    raise StreamReset(error.reason or str(error)) from error
+                await self._flush_locked()
+
+    async def end(self) -> None:
+        """See ByteStream; sends close_notify, and a FIN never: proxies on the path end both ways at one."""
+        if self._ended:
+            return
+        self._ended = True
+        async with self._sending:
+            self._drain()
+            # WantRead: the peer hasn't ended yet. Other errors: it has gone. Our close_notify is written either way.
+            with contextlib.suppress(ssl.SSLError):
+                self._tls.unwrap()
+            await self._flush_locked()
+
+    def abort(self) -> None:
+        """See ByteStream."""
+        self._inner.abort()
+
+    async def close(self) -> None:
+        """See ByteStream."""
+        await self._inner.close()
+
+    def _drain(self) -> None:
+        """Decrypt what has arrived: `unwrap` would throw away application data still in the incoming BIO."""
+        while not self._peer_ended:
+            try:
+                data = self._tls.read(CHUNK)
+            except ssl.SSLError:
+                return
+            if data:
+                self._ready.append(data)
+            else:
+                self._peer_ended = True
+
+    async def _feed(self) -> None:
+        data = await self._inner.receive()
+        if data:
+            self._incoming.write(data)
+        else:
+            raise StreamReset("the connection ended without close_notify")
+
+    async def _flush_unless_sending(self) -> None:
+        # Whoever holds the lock flushes until nothing is left, so nothing is forgotten; waiting for the lock
+        # here could wait for a peer that waits for us to read.
+        if self._outgoing.pending and not self._sending.locked():
+            await self._flush()
+
+    async def _flush(self) -> None:
+        async with self._sending:
+            await self._flush_locked()
+
+    async def _flush_locked(self) -> None:
+        while self._outgoing.pending:
+            await self._inner.send(self._outgoing.read())
+
+
+def client_context(
+    *,
+    ca_pem: str = "",
+    certificate: tuple[Path, Path] | None = None,
+    minimum: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2,
+) -> ssl.SSLContext:
+    """Return a context that verifies servers against the system's authorities and those in `ca_pem`.
+
+    `certificate` is (chain, key) of a client certificate. Raises StateError (TLS_FILE_UNUSABLE).
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = minimum
+    context.load_default_certs(ssl.Purpose.SERVER_AUTH)
+    if ca_pem:
+        _load(lambda: context.load_verify_locations(cadata=ca_pem), "the certificate authorities")
+    if certificate is not None:
+        chain, key = certificate
+        _load(lambda: context.load_cert_chain(chain, key), f"{chain} with {key}")
+    return context
+
+
+def server_context(
+    chain: Path,
+    key: Path,
+    *,
+    client_authorities_pem: str = "",
+    minimum: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2,
+) -> ssl.SSLContext:
+    """Return a server's context; with authorities, a client certificate is optional but must be theirs.
+
+    Raises StateError (TLS_FILE_UNUSABLE): a server without its certificates must not start.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = minimum
+    context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
+    _load(lambda: context.load_cert_chain(chain, key), f"{chain} with {key}")
+    if client_authorities_pem:
+        context.verify_mode = ssl.CERT_OPTIONAL
+        _load(lambda: context.load_verify_locations(cadata=client_authorities_pem), "the machine authorities")
+    # One ticket is enough for a client that comes back once; a resumed session keeps the certificate's identity.
+    context.num_tickets = 1
+    return context
+
+
+def _load(action: object, what: str) -> None:
+    assert callable(action)
+    try:
+        action()
+    except (OSError, ssl.SSLError, ValueError) as error:
+        raise StateError(
+            "TLS_FILE_UNUSABLE",
+            f"TLS can't use {what}.",
+            cause=str(error),
+            remedy="Check that the files are PEM, readable, and belong together.",
+        ) from None
+
+
+def describe_failure(error: ssl.SSLError) -> str:
+    """Return why a handshake failed, in words and without a trace."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return error.verify_message
+    return (error.reason or str(error)).replace("_", " ").lower()
+
+
+def join_pem(parts: Iterable[str]) -> str:
+    """Return PEM texts as one, each on its own lines."""
+    return "".join(part.strip() + "\n" for part in parts if part.strip())
