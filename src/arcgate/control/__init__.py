@@ -1,0 +1,1 @@
+"""The control plane: ARM API, sign-in, agent service, machine authority, audit store, in one application."""

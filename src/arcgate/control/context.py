@@ -1,0 +1,33 @@
+"""What every part of the control plane works with, given from outside: there are no globals."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from arcgate.control.changes import Changes
+from arcgate.control.store.database import Store
+from arcgate.control.store.sealing import Sealer
+from arcgate.core.catalogue import Catalogue
+from arcgate.core.configuration import Configuration
+
+if TYPE_CHECKING:
+    from arcgate.control.authority import Authority
+    from arcgate.control.login.tokens import Tokens
+
+Clock = Callable[[], datetime]
+"""Returns the present time, aware, in UTC."""
+
+
+@dataclass(frozen=True, slots=True)
+class ControlContext:
+    """Configuration, state and services of one running control plane."""
+
+    configuration: Configuration
+    store: Store
+    changes: Changes
+    clock: Clock
+    sealer: Sealer
+    catalogue: Catalogue
+    tokens: "Tokens"
+    authority: "Authority"
