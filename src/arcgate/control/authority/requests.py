@@ -28,6 +28,9 @@ _PEM = re.compile(
     r"-----END (?:NEW )?CERTIFICATE REQUEST-----\s*\Z"
 )
 _BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}\Z")
+_PUBLIC_PEM = re.compile(
+    r"\s*-----BEGIN (?P<label>(?:RSA )?PUBLIC KEY)-----(?P<base64>[A-Za-z0-9+/=\s]+)-----END (?P=label)-----\s*\Z"
+)
 _LONGEST_PUBLIC_KEY = 4096
 
 
@@ -48,14 +51,16 @@ def read_request_key(pem: str) -> PublicKey:
 
 
 def read_public_key(text: str) -> PublicKey:
-    """Return the key of a machine's clientPublicKey: base64 of PKCS#1 DER, or of SubjectPublicKeyInfo DER.
+    """Return the key of a machine's clientPublicKey: base64 of DER (PKCS#1 or SubjectPublicKeyInfo), or PEM.
 
     Raises InputError (PUBLIC_KEY_INVALID).
     """
-    if len(text) > _LONGEST_PUBLIC_KEY or not _BASE64.match(text):
+    match = _PUBLIC_PEM.match(text) if len(text) <= _LONGEST_PUBLIC_KEY else None
+    encoded = "".join(match["base64"].split()) if match else text
+    if len(text) > _LONGEST_PUBLIC_KEY or not _BASE64.match(encoded):
         raise _invalid_key("it is not base64 of a DER public key")
     try:
-        return _require_strong(load_der_public_key(base64.b64decode(text, validate=True)))
+        return _require_strong(load_der_public_key(base64.b64decode(encoded, validate=True)))
     except (ValueError, TypeError, UnsupportedAlgorithm, binascii.Error) as error:
         raise _invalid_key("it is not base64 of a DER public key") from error
     except InputError as error:
