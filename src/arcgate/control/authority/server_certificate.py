@@ -69,10 +69,14 @@ async def keep_renewed(
     while True:
         await asyncio.sleep(interval)
         try:
-            await asyncio.to_thread(server_certificate_file, authority, wanted, path)
-            context.load_cert_chain(path)
+            await asyncio.to_thread(renew, authority, wanted, path, context)
         except (ArcgateError, OSError, ssl.SSLError) as error:
             _log.error("server certificate not renewed", cause=str(error))
+
+
+def renew(authority: Authority, names: Iterable[str], path: Path, context: ssl.SSLContext) -> None:
+    """Renew the file if that is due, and have the context use what is in it."""
+    context.load_cert_chain(server_certificate_file(authority, names, path))
 
 
 def _is_good(path: Path, authority: Authority, names: tuple[str, ...]) -> bool:
