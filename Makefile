@@ -1,0 +1,64 @@
+# Everything a developer types. `make` alone lists the targets.
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+PYTEST := $(BIN)/python -m pytest --durations=10 --durations-min=1
+SCRIPTS := scripts/setup-venv scripts/install-test-packages .ci/run
+LOCK := uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-unit test-integration test-net test-packages check fmt bench lock clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## Make the virtual environment with all that development needs
+	@VENV=$(VENV) scripts/setup-venv dev
+
+demo: ## Set up, run a whole system on this machine and send real requests through it
+	@VENV=$(VENV) scripts/setup-venv server
+	@$(BIN)/arcgate sandbox --once
+	@printf '\n%s\n' \
+		'That was real traffic through Arc Proxy and gateway. Type next:' \
+		'  . $(BIN)/activate && arcgate sandbox   keep such a system running and try it by hand' \
+		'  arcgate serve --help                       run a gateway and control plane for your machines' \
+		'  less README.md                             a real deployment in ten steps'
+
+test: setup test-packages check test-unit test-integration test-net ## Run everything that continuous integration runs
+	@echo 'make test: all passed'
+
+test-unit: setup ## Run the unit tests
+	$(PYTEST) tests/unit
+
+test-integration: setup ## Run the tests with sockets and databases on loopback
+	$(PYTEST) tests/integration
+
+test-net: setup test-packages ## Run the tests in networks of namespaces (as root)
+	$(PYTEST) tests/net
+
+test-packages:
+	@scripts/install-test-packages
+
+check: setup test-packages ## Check lint, format, types, layers, dependencies and scripts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	PATH="$(CURDIR)/$(BIN):$$PATH" lint-imports
+	$(BIN)/deptry src
+	shellcheck $(SCRIPTS)
+
+fmt: setup ## Format the code and repair what the linter can
+	$(BIN)/ruff check --fix-only --quiet .
+	$(BIN)/ruff format .
+
+bench: setup ## Measure, side by side with the alternatives
+	$(BIN)/python bench/run.py
+
+lock: ## Resolve the requirements anew (needs uv)
+	$(LOCK) --extra server pyproject.toml requirements/build.in --output-file requirements/server.txt
+	$(LOCK) --extra server --extra test pyproject.toml requirements/build.in --output-file requirements/dev.txt
+
+clean: ## Remove the virtual environment and everything that can be made again
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find src tests bench -name __pycache__ -prune -exec rm -rf {} +
