@@ -23,6 +23,7 @@ class Reason(StrEnum):
     # Refused: who asks.
     CERTIFICATE_REQUIRED = "certificate_required"
     CERTIFICATE_REVOKED = "certificate_revoked"
+    CERTIFICATE_EXPIRED = "certificate_expired"
     CERTIFICATE_UNSUITABLE = "certificate_unsuitable"
     MACHINE_UNKNOWN = "machine_unknown"
     GATEWAY_UNKNOWN = "gateway_unknown"
@@ -102,6 +103,11 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         403,
         "The machine's certificate has been revoked.",
         "Run 'azcmagent disconnect' and 'azcmagent connect' on the machine.",
+    ),
+    Reason.CERTIFICATE_EXPIRED: Explanation(
+        403,
+        "The machine's certificate has expired.",
+        "Start himdsd on the machine, which renews it, or run 'azcmagent disconnect' and 'azcmagent connect'.",
     ),
     Reason.CERTIFICATE_UNSUITABLE: Explanation(
         403,

@@ -5,6 +5,7 @@ asyncio's own TLS can't do that (it closes both), which is why this interface ex
 """
 
 import asyncio
+import contextlib
 import socket
 import struct
 from typing import Protocol
@@ -136,6 +137,19 @@ class PrefixedStream:
     async def close(self) -> None:
         """See ByteStream."""
         await self._inner.close()
+
+
+async def close_gently(stream: ByteStream, timeout: float = 2) -> None:
+    """Close after an answer: end, then read what the peer still sends, at most `timeout` seconds.
+
+    Closing a socket with unread bytes resets it, and a reset can overtake the answer (RFC 9112 section 9.6).
+    """
+    with contextlib.suppress(StreamReset, TimeoutError):
+        async with asyncio.timeout(timeout):
+            await stream.end()
+            while await stream.receive():
+                pass
+    await stream.close()
 
 
 def peer_address(connected: socket.socket) -> str:

@@ -1,0 +1,119 @@
+"""The front door: one port for all names. The SNI decides, before any TLS state exists, who takes a connection.
+
+<prefix>.gw.<domain>            the gateway's own TLS, in this process
+a name of the control plane     passed on, byte for byte, to the control plane's listener
+anything else, or garbage       a TLS alert, or just the end
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import structlog
+
+from arcgate.core.errors import HopError
+from arcgate.core.names import HostName
+from arcgate.net.relay import Ending, Traffic, relay
+from arcgate.net.streams import ByteStream, PrefixedStream, SocketStream, StreamReset
+from arcgate.wire.client_hello import UNRECOGNIZED_NAME_ALERT, ClientHelloReader, HelloError
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Which server names lead where."""
+
+    gateway_suffix: str
+    control_names: frozenset[str]
+    his_suffix: str
+    nameless_is_control: bool = False
+    """Whether clients without SNI (they dialled an address) get the control plane; for trials on loopback."""
+
+    def gateway_prefix(self, name: HostName | None) -> str | None:
+        """Return the prefix of a gateway's name, None for other names."""
+        if name is None or not name.endswith(self.gateway_suffix):
+            return None
+        prefix = name.removesuffix(self.gateway_suffix)
+        return prefix if prefix and "." not in prefix else None
+
+    def is_control(self, name: HostName | None) -> bool:
+        """Say whether the name belongs to the control plane."""
+        if name is None:
+            return self.nameless_is_control
+        region = name.removesuffix(self.his_suffix)
+        return name in self.control_names or (region != name and bool(region) and "." not in region)
+
+
+class FrontDoor:
+    """Reads ClientHellos and hands connections on."""
+
+    def __init__(
+        self,
+        names: Names,
+        *,
+        serve_gateway: Callable[[ByteStream, str], Awaitable[None]],
+        open_control: Callable[[], Awaitable[ByteStream]] | None,
+        hello_timeout: float,
+        idle_timeout: float,
+        most_waiting: int,
+    ) -> None:
+        self._names = names
+        self._serve_gateway = serve_gateway
+        self._open_control = open_control
+        self._hello_timeout = hello_timeout
+        self._idle_timeout = idle_timeout
+        self._most_waiting = most_waiting
+        self._waiting = 0
+
+    async def handle(self, stream: SocketStream) -> None:
+        """Serve one accepted connection to its end."""
+        if self._waiting >= self._most_waiting:
+            _log.warning("connection shed, too many are not past their handshake", limit=self._most_waiting)
+            return
+        self._waiting += 1
+        try:
+            read = await self._read_hello(stream)
+        finally:
+            self._waiting -= 1
+        if read is None:
+            return
+        name, again = read
+        if (prefix := self._names.gateway_prefix(name)) is not None:
+            await self._serve_gateway(again, prefix)
+        elif self._open_control is not None and self._names.is_control(name):
+            await self._pass_on(again)
+        else:
+            with contextlib.suppress(StreamReset):
+                await stream.send(UNRECOGNIZED_NAME_ALERT)
+
+    async def _read_hello(self, stream: ByteStream) -> tuple[HostName | None, ByteStream] | None:
+        reader = ClientHelloReader()
+        try:
+            async with asyncio.timeout(self._hello_timeout):
+                while True:
+                    data = await stream.receive()
+                    if not data:
+                        return None
+                    if (hello := reader.feed(data)) is not None:
+                        return hello.server_name, PrefixedStream(reader.consumed, stream)
+        except (TimeoutError, StreamReset, HelloError):
+            return None
+
+    async def _pass_on(self, stream: ByteStream) -> None:
+        assert self._open_control is not None
+        try:
+            control = await self._open_control()
+        except HopError as error:
+            _log.warning("the control plane can't be reached", cause=error.one_line())
+            return
+        try:
+            ending = await relay(
+                stream, control, Traffic(), idle_timeout=self._idle_timeout, half_closed_timeout=self._idle_timeout
+            )
+            if ending is not Ending.COMPLETED:
+                control.abort()
+                stream.abort()
+        finally:
+            await control.close()

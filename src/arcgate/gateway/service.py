@@ -1,0 +1,264 @@
+"""One worker of a gateway node: puts the parts together, says when it is ready, and drains at SIGTERM."""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import ssl
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import structlog
+
+from arcgate import __version__
+from arcgate.core.catalogue import shipped_catalogue
+from arcgate.core.configuration import Configuration
+from arcgate.core.errors import ArcgateError, StateError
+from arcgate.core.names import Address, Target, parse_target
+from arcgate.core.policy import Policy
+from arcgate.core.snapshot import Snapshot
+from arcgate.gateway.accounting import Accounting
+from arcgate.gateway.front_door import FrontDoor, Names
+from arcgate.gateway.installer import Installer
+from arcgate.gateway.node import ControlPlane, NodeTls, SnapshotWatch, TlsFiles, send_audit
+from arcgate.gateway.outbound import Outbound
+from arcgate.gateway.sessions import Sessions, Timeouts
+from arcgate.gateway.spool import Spool
+from arcgate.gateway.tunnels import OpenTunnels
+from arcgate.net.dialer import dial
+from arcgate.net.http_client import HttpClient
+from arcgate.net.listener import Listener
+from arcgate.net.logs import configure_logging
+from arcgate.net.resolver import SystemResolver
+from arcgate.net.streams import ByteStream
+from arcgate.net.tasks import cancel, spawn
+from arcgate.net.tls import client_context
+from arcgate.wire.heads import Limits
+
+HEARTBEAT = 30.0
+"""Seconds between a node's reports, and between the sweeps for expired certificates."""
+
+_log = structlog.get_logger(__name__)
+
+
+class Worker:
+    """All parts of one worker. `listening` are sockets that the supervisor has bound."""
+
+    def __init__(self, configuration: Configuration, listening: Sequence[socket.socket], number: int) -> None:
+        self._configuration = configuration
+        settings = configuration.gateway
+        folder = configuration.state_dir / "gateway"
+        self._node = f"{settings.node_name or socket.gethostname()}/{number}"
+        self._policy = Policy(Snapshot(), shipped_catalogue(), settings.open_networks)
+        self._open_tunnels = OpenTunnels()
+        self._spool = Spool(folder / "spool" / f"worker-{number}")
+        self._resolver = SystemResolver(
+            servers=settings.dns_servers, hosts=settings.hosts, timeout=settings.dns_timeout
+        )
+        self._control_address = parse_target(settings.control_address) if settings.control_address else None
+        self._control = self._make_control()
+        self._tls = NodeTls(
+            self._control,
+            TlsFiles(folder / f"tls-{number}"),
+            f"*{configuration.gateway_suffix}",
+            _given_certificate(configuration),
+            ssl.TLSVersion.TLSv1_3,
+        )
+        self._watch = SnapshotWatch(self._control, folder / f"snapshot-{number}.json", self._publish)
+        self._own = [one.getsockname()[:2] for one in listening]
+        self._sessions = self._make_sessions()
+        self._listener = Listener(listening, self._make_front_door().handle)
+
+    async def run(self, stop: asyncio.Event, ready: int | None) -> None:
+        """Serve until `stop`, then drain."""
+        recovered = self._spool.recover(_now().isoformat(timespec="milliseconds"))
+        if recovered:
+            _log.warning("tunnels of an earlier run have ended unseen", count=recovered)
+        self._watch.load()
+        background = [
+            spawn("keep TLS", self._tls.keep()),
+            spawn("follow revisions", self._watch.follow()),
+            spawn("sync spool", self._spool.keep_synced()),
+            spawn("send audit", send_audit(self._control, self._spool)),
+            spawn("report", self._report()),
+        ]
+        try:
+            if await _first(self._tls.is_ready, stop):
+                self._listener.start()
+                _say_ready(ready, self._listener.addresses)
+                _log.info("gateway is listening", addresses=",".join(self._listener.addresses), node=self._node)
+                await stop.wait()
+            await self._drain()
+        finally:
+            await cancel(*background)
+            self._spool.close()
+
+    async def _drain(self) -> None:
+        self._sessions.is_draining = True
+        _log.info("draining", open_tunnels=len(self._open_tunnels))
+        await self._listener.stop(self._configuration.gateway.drain_timeout)
+        with contextlib.suppress(TimeoutError, ArcgateError):
+            async with asyncio.timeout(2):
+                await self._send_last_records()
+
+    async def _send_last_records(self) -> None:
+        while True:
+            records, position = self._spool.unsent(500)
+            if not records:
+                return
+            await self._control.ask("POST", "/node/v1/audit", {"records": [one.to_json() for one in records]})
+            self._spool.forget(position)
+
+    def _publish(self, snapshot: Snapshot) -> None:
+        self._policy = Policy(snapshot, shipped_catalogue(), self._configuration.gateway.open_networks)
+        cut = self._open_tunnels.check_again(self._policy)
+        if cut:
+            _log.info("tunnels cut by a new revision", count=cut, revision=snapshot.revision)
+
+    async def _report(self) -> None:
+        while True:
+            await asyncio.sleep(HEARTBEAT)
+            self._open_tunnels.cut_expired(_now())
+            with contextlib.suppress(ArcgateError):  # the next report tells the same
+                await self._control.ask(
+                    "POST",
+                    "/node/v1/heartbeat",
+                    {
+                        "node": self._node,
+                        "version": __version__,
+                        "revision": self._policy.snapshot.revision,
+                        "openTunnels": len(self._open_tunnels),
+                        "listen": self._listener.addresses,
+                    },
+                )
+
+    def _make_control(self) -> ControlPlane:
+        settings = self._configuration.gateway
+        ca = _read_text(settings.control_ca_file) if settings.control_ca_file else ""
+        secret_file = settings.node_secret_file or self._configuration.state_dir / "secrets" / "node.secret"
+        client = HttpClient(self._open_control, client_context(ca_pem=ca), f"arcgate-gateway/{__version__}")
+        return ControlPlane(client, settings.control_url.rstrip("/"), _read_text(secret_file).strip())
+
+    async def _open_control(self, target: Target) -> ByteStream:
+        where = self._control_address or target
+        addresses: list[Address] = (
+            [where.host] if not isinstance(where.host, str) else await self._resolver.resolve(where.host)
+        )
+        return await dial(addresses, where.port, self._configuration.gateway.dial_timeout)
+
+    def _make_sessions(self) -> Sessions:
+        settings = self._configuration.gateway
+        return Sessions(
+            tls=lambda: self._tls.context,
+            policy=lambda: self._policy,
+            clock=_now,
+            outbound=Outbound(
+                self._resolver, self._control_address, self._is_own_address, settings.dns_timeout, settings.dial_timeout
+            ),
+            accounting=Accounting(self._spool, self._node, _now),
+            open_tunnels=self._open_tunnels,
+            serve_plain=Installer(self._control.get, self._configuration.gateway_suffix).serve,
+            timeouts=Timeouts(
+                settings.handshake_timeout, settings.head_timeout, settings.idle_timeout, settings.half_closed_timeout
+            ),
+            limits=Limits(settings.largest_head, settings.most_fields),
+            most_tunnels=settings.max_tunnels,
+        )
+
+    def _make_front_door(self) -> FrontDoor:
+        settings = self._configuration.gateway
+        return FrontDoor(
+            Names(
+                self._configuration.gateway_suffix,
+                frozenset(self._configuration.control_names),
+                f".his.{self._configuration.cloud.domain}",
+                nameless_is_control=bool(self._configuration.cloud.extra_names),
+            ),
+            serve_gateway=self._sessions.serve,
+            open_control=self._open_control_listener if self._control_address else None,
+            hello_timeout=settings.handshake_timeout,
+            idle_timeout=settings.idle_timeout,
+            most_waiting=settings.max_handshakes,
+        )
+
+    async def _open_control_listener(self) -> ByteStream:
+        assert self._control_address is not None
+        return await self._open_control(self._control_address)
+
+    def _is_own_address(self, address: Address, port: int) -> bool:
+        """Say whether dialling this would come back to us: our port, on an address that this host answers for."""
+        if all(port != own_port for _, own_port in self._own):
+            return False
+        return _is_local(address)
+
+
+def _is_local(address: Address) -> bool:
+    """Say whether the address is this host's own: only those can be bound."""
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((str(address), 0))
+        except OSError:
+            return False
+    return True
+
+
+def _given_certificate(configuration: Configuration) -> tuple[Path, Path] | None:
+    chain, key = configuration.tls.certificate_file, configuration.tls.key_file
+    return (chain, key) if chain is not None and key is not None else None
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii")
+    except (OSError, UnicodeDecodeError) as error:
+        raise StateError("FILE_UNREADABLE", f"{path} can't be read.", cause=str(error)) from None
+
+
+async def _first(wanted: asyncio.Event, other: asyncio.Event) -> bool:
+    """Wait for either event; say whether it was the wanted one."""
+    waits = [spawn("wait", wanted.wait()), spawn("wait", other.wait())]
+    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    await cancel(*waits)
+    return wanted.is_set()
+
+
+def _say_ready(descriptor: int | None, addresses: list[str]) -> None:
+    if descriptor is not None:
+        os.write(descriptor, json.dumps({"ready": True, "addresses": addresses, "pid": os.getpid()}).encode() + b"\n")
+        os.close(descriptor)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+async def _main(arguments: argparse.Namespace) -> None:
+    configuration = Configuration.model_validate_json(arguments.configuration.read_bytes())
+    configure_logging(configuration.log.level, configuration.log.format)
+    listening = [socket.socket(fileno=descriptor) for descriptor in arguments.listen_fd]
+    for one in listening:
+        one.setblocking(False)
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await Worker(configuration, listening, arguments.worker).run(stop, arguments.ready_fd)
+
+
+def main() -> None:
+    """Run a worker until SIGTERM."""
+    parser = argparse.ArgumentParser(prog="arcgate.gateway", description="One worker of a gateway node.")
+    parser.add_argument("--configuration", type=Path, required=True, help="file with the configuration as JSON")
+    parser.add_argument("--listen-fd", type=int, action="append", required=True, help="inherited listening socket")
+    parser.add_argument("--worker", type=int, default=0, help="number of this worker, from 0")
+    parser.add_argument("--ready-fd", type=int, help="descriptor to report readiness on")
+    try:
+        asyncio.run(_main(parser.parse_args()))
+    except ArcgateError as error:
+        sys.stderr.write(f"arcgate gateway: {error.one_line()}\n")
+        sys.exit(1)

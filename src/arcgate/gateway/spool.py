@@ -1,0 +1,212 @@
+"""The spool: audit records on disk until the control plane has taken them, whatever dies in between.
+
+A record is written (write(2)) before the tunnel goes on, so kill -9 of this process loses none; it is synced
+to the disk in small batches, so a power cut loses at most `SYNC_INTERVAL` seconds. Segments are JSON lines.
+A new segment begins with the start records of all tunnels that are still open: whoever finds a start without
+an end after a crash writes the end, with reason node_lost. The control plane drops what it has already.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import structlog
+
+from arcgate.core.audit import AuditRecord, Event
+from arcgate.core.errors import StateError
+from arcgate.core.verdicts import EndReason
+
+SEGMENT_SIZE = 8 * 1024 * 1024
+"""Bytes after which a new segment begins."""
+
+SYNC_INTERVAL = 0.05
+"""Seconds between syncs while records are coming."""
+
+_log = structlog.get_logger(__name__)
+
+
+class SpoolFull(Exception):
+    """A record can't be written; the gateway must let nothing through."""
+
+
+class Spool:
+    """The spool of one worker: `append` to it, take batches from it with `unsent`, and `forget` what was sent."""
+
+    def __init__(self, folder: Path, segment_size: int = SEGMENT_SIZE) -> None:
+        self._folder = folder
+        self._segment_size = segment_size
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._lock = _lock(folder)
+        self._open: dict[str, str] = {}
+        self._late: list[AuditRecord] = []
+        self._torn = False
+        self._dirty = False
+        self.news = asyncio.Event()
+        """Set while there may be records to send."""
+        self._number = max(self._segments(), default=0)
+        self._file = -1
+        self._size = 0
+        self._begin_segment()
+
+    def append(self, record: AuditRecord) -> None:
+        """Write a record; raises SpoolFull for a start or refusal, and keeps an end until it can be written."""
+        try:
+            self._write_late()
+            self._write(record)
+        except OSError as error:
+            if record.event is Event.END:
+                self._late.append(record)
+                return
+            raise SpoolFull(str(error)) from None
+
+    def recover(self, now: str) -> int:
+        """Write the missing ends of tunnels that an earlier process left open; return how many."""
+        starts: dict[str, AuditRecord] = {}
+        for number in self._segments():
+            for record in self._records(number):
+                if record.event is Event.START:
+                    starts[record.tunnel_id] = record
+                elif record.event is Event.END:
+                    starts.pop(record.tunnel_id, None)
+        for start in starts.values():
+            self.append(replace(start, event=Event.END, time=now, reason=EndReason.NODE_LOST, detail=""))
+        return len(starts)
+
+    def unsent(self, limit: int) -> tuple[list[AuditRecord], tuple[int, int]]:
+        """Return up to `limit` records not sent yet and the position behind them, for `forget`."""
+        number, offset = self._sent()
+        for segment in self._segments():
+            if segment < number:
+                continue
+            start = offset if segment == number else 0
+            records, end = self._read(segment, start, limit)
+            if records:
+                return records, (segment, end)
+        return [], (number, offset)
+
+    def forget(self, position: tuple[int, int]) -> None:
+        """Note that everything before the position was sent, and delete segments that hold nothing else."""
+        number, offset = position
+        mark = self._folder / "sent"
+        temporary = self._folder / "sent.new"
+        temporary.write_text(f"{number} {offset}\n")
+        temporary.replace(mark)
+        for segment in self._segments():
+            if segment < number and segment != self._number:
+                self._path(segment).unlink(missing_ok=True)
+
+    async def keep_synced(self) -> None:
+        """Sync to the disk for as long as it runs."""
+        while True:
+            await asyncio.sleep(SYNC_INTERVAL)
+            if self._late:
+                with contextlib.suppress(OSError):
+                    self._write_late()
+            if self._dirty:
+                self._dirty = False
+                with contextlib.suppress(OSError):
+                    await asyncio.to_thread(os.fdatasync, self._file)
+
+    def close(self) -> None:
+        """Write what was kept back, sync and let go of the files."""
+        with contextlib.suppress(OSError):
+            self._write_late()
+            os.fdatasync(self._file)
+        os.close(self._file)
+        os.close(self._lock)
+
+    def _write_late(self) -> None:
+        while self._late:
+            self._write(self._late[0])
+            self._late.pop(0)
+
+    def _write(self, record: AuditRecord) -> None:
+        line = json.dumps(record.to_json(), separators=(",", ":"))
+        self._write_line(line)
+        if record.event is Event.START:
+            self._open[record.tunnel_id] = line
+        elif record.event is Event.END:
+            self._open.pop(record.tunnel_id, None)
+        if self._size > self._segment_size:
+            self._begin_segment()
+
+    def _write_line(self, line: str) -> None:
+        # After a torn write the next record begins on a line of its own.
+        data = (("\n" if self._torn else "") + line + "\n").encode("ascii")
+        self._torn = True
+        written = os.write(self._file, data)
+        if written < len(data):
+            raise OSError(f"only {written} of {len(data)} bytes could be written")
+        self._torn = False
+        self._dirty = True
+        self._size += len(data)
+        self.news.set()
+
+    def _begin_segment(self) -> None:
+        path = self._path(self._number + 1)
+        file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        if self._file >= 0:
+            os.close(self._file)
+        self._file, self._number, self._size, self._torn = file, self._number + 1, 0, False
+        for line in list(self._open.values()):
+            self._write_line(line)
+        self._size = 0  # carried starts don't count, or many open tunnels would rotate for ever
+
+    def _path(self, number: int) -> Path:
+        return self._folder / f"{number:08}.jsonl"
+
+    def _segments(self) -> list[int]:
+        return sorted(int(path.stem) for path in self._folder.glob("[0-9]*.jsonl"))
+
+    def _sent(self) -> tuple[int, int]:
+        try:
+            number, offset = (self._folder / "sent").read_text().split()
+            return int(number), int(offset)
+        except (OSError, ValueError):
+            return 0, 0
+
+    def _read(self, segment: int, start: int, limit: int) -> tuple[list[AuditRecord], int]:
+        records: list[AuditRecord] = []
+        with self._path(segment).open("rb") as file:
+            file.seek(start)
+            for line in file:
+                if not line.endswith(b"\n") and segment == self._number:
+                    break  # it is being written
+                start += len(line)
+                if (record := _parse(line)) is not None:
+                    records.append(record)
+                if len(records) == limit:
+                    break
+        return records, start
+
+    def _records(self, segment: int) -> Iterator[AuditRecord]:
+        with self._path(segment).open("rb") as file:
+            for line in file:
+                if (record := _parse(line)) is not None:
+                    yield record
+
+
+def _parse(line: bytes) -> AuditRecord | None:
+    try:
+        return AuditRecord.from_json(json.loads(line))
+    except (ValueError, KeyError, TypeError):
+        if line.strip():
+            _log.warning("a damaged line in the spool was passed over", start=repr(line[:60]))
+        return None
+
+
+def _lock(folder: Path) -> int:
+    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise StateError(
+            "SPOOL_IN_USE", f"{folder} is in use by another process.", remedy="Stop the other gateway first."
+        ) from None
+    return descriptor

@@ -1,0 +1,98 @@
+"""Open tunnels: registered before they are checked, checked again whenever the policy changes, each cut on demand.
+
+The order matters: a change that arrives while a tunnel is being opened finds it here, so nothing slips
+through between the check and the relay.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from arcgate.core.names import Address, Target
+from arcgate.core.policy import Admission, Policy
+from arcgate.core.verdicts import EndReason, Reason, Verdict
+from arcgate.gateway.identity import Certificate
+from arcgate.net.relay import Traffic
+
+_END_REASONS = {
+    Reason.NOT_ASSOCIATED: EndReason.ASSOCIATION_REMOVED,
+    Reason.CERTIFICATE_REVOKED: EndReason.CERTIFICATE_REVOKED,
+    Reason.GATEWAY_UNKNOWN: EndReason.GATEWAY_DELETED,
+    Reason.MACHINE_UNKNOWN: EndReason.MACHINE_DELETED,
+}
+
+
+@dataclass(eq=False, slots=True)
+class Tunnel:
+    """A tunnel from its CONNECT to its end."""
+
+    id: str
+    correlation_id: str
+    gateway_prefix: str | None
+    certificate: Certificate | None
+    target: Target
+    client_address: str
+    admission: Admission
+    verdict: Verdict
+    policy_revision: int
+    address: Address | None = None
+    traffic: Traffic = field(default_factory=Traffic)
+    cut_reason: EndReason | None = None
+    task: "asyncio.Task[None] | None" = None
+
+    def cut(self, reason: EndReason) -> None:
+        """End the tunnel now; its end record will give the reason."""
+        if self.cut_reason is None:
+            self.cut_reason = reason
+            if self.task is not None:
+                self.task.cancel()
+
+    def check_again(self, policy: Policy) -> EndReason | None:
+        """Return why the policy forbids the tunnel, None while it doesn't."""
+        identity = self.certificate.identity if self.certificate else None
+        verdict = policy.decide(policy.admit(self.gateway_prefix, identity), self.target)
+        gateway = self.admission.gateway
+        if verdict.is_allowed and verdict.reason is not Reason.CONTROL_PLANE and gateway is not None and self.address:
+            current = policy.snapshot.gateways[gateway.prefix]
+            verdict = policy.decide_address(verdict, current, self.target, self.address)
+        return None if verdict.is_allowed else _END_REASONS.get(verdict.reason, EndReason.TARGET_NOT_ALLOWED)
+
+
+class OpenTunnels:
+    """All tunnels of a worker that have not ended."""
+
+    def __init__(self) -> None:
+        self._tunnels: set[Tunnel] = set()
+
+    def __len__(self) -> int:
+        return len(self._tunnels)
+
+    def add(self, tunnel: Tunnel) -> None:
+        """Register a tunnel."""
+        self._tunnels.add(tunnel)
+
+    def discard(self, tunnel: Tunnel) -> None:
+        """Forget a tunnel that has ended."""
+        self._tunnels.discard(tunnel)
+
+    def check_again(self, policy: Policy) -> int:
+        """Cut the tunnels that the policy forbids; return how many."""
+        return self._cut((tunnel, tunnel.check_again(policy)) for tunnel in list(self._tunnels))
+
+    def cut_expired(self, now: datetime) -> int:
+        """Cut the tunnels of machines whose certificate has expired; return how many."""
+        return self._cut(
+            (tunnel, EndReason.CERTIFICATE_EXPIRED)
+            for tunnel in list(self._tunnels)
+            if tunnel.certificate is not None and tunnel.certificate.not_after <= now
+        )
+
+    @staticmethod
+    def _cut(verdicts: Iterable[tuple[Tunnel, EndReason | None]]) -> int:
+        count = 0
+        for tunnel, reason in verdicts:
+            if reason is not None:
+                tunnel.cut(reason)
+                count += 1
+        return count
