@@ -1,0 +1,1 @@
+"""The agent on each machine: `azcmagent`, `himdsd` (identity, heartbeat, goal) and `arcproxyd` (traffic)."""

@@ -1,0 +1,168 @@
+"""The machine's key and certificate, and the assertions that prove to the agent service who asks.
+
+The key is made here and never leaves the machine; the certificate comes from the control plane.
+"""
+
+import base64
+import secrets
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
+from cryptography.x509.oid import NameOID
+from joserfc import jwt
+from joserfc.jwk import RSAKey
+
+from arcgate.agent.errors import AzcmError
+from arcgate.agent.paths import SHARED, AgentPaths
+from arcgate.agent.platform import current
+from arcgate.net.files import write_file
+
+AUDIENCE = "arcgate-his"
+KEY_SIZE = 2048
+"""Bits."""
+ASSERTION_LIFE = 300
+"""Seconds, the most that the agent service takes."""
+
+
+class MachineKey:
+    """The RSA key of this machine."""
+
+    def __init__(self, key: rsa.RSAPrivateKey) -> None:
+        self._key = key
+        self._signer: RSAKey | None = None
+
+    @classmethod
+    def generate(cls) -> "MachineKey":
+        """Return a new key; it takes some 50 ms."""
+        return cls(rsa.generate_private_key(public_exponent=65537, key_size=KEY_SIZE))
+
+    @classmethod
+    def load(cls, path: Path) -> "MachineKey":
+        """Return the stored key; raises AzcmError 104."""
+        try:
+            key = load_pem_private_key(path.read_bytes(), password=None)
+        except (OSError, ValueError, TypeError) as error:
+            # Reasons of the operating system only: a parser's might quote the file.
+            raise _unreadable(path, error.strerror or "" if isinstance(error, OSError) else "") from None
+        if not isinstance(key, rsa.RSAPrivateKey):
+            raise _unreadable(path, "it is no RSA key")
+        return cls(key)
+
+    def store(self, path: Path) -> None:
+        """Write the key, readable by us and, where they have a group, the agent's services."""
+        pem = self._key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        write_file(path, pem)
+        if current().has_services_group():
+            current().share(path, SHARED)
+
+    @property
+    def client_public_key(self) -> str:
+        """The public key as the machine resource holds it: base64 of PKCS#1 DER."""
+        der = self._key.public_key().public_bytes(Encoding.DER, PublicFormat.PKCS1)
+        return base64.b64encode(der).decode("ascii")
+
+    def signing_request(self, machine_id: str) -> str:
+        """Return a certificate signing request in PEM."""
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, machine_id)])
+        request = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(self._key, hashes.SHA256())
+        return request.public_bytes(Encoding.PEM).decode("ascii")
+
+    def assertion(self, machine_id: str, now: datetime) -> str:
+        """Return a fresh assertion for one request; `now` is the server's time as far as we know it."""
+        if self._signer is None:
+            pem = self._key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+            self._signer = RSAKey.import_key(pem)
+        issued = int(now.timestamp())
+        claims = {
+            "iss": machine_id,
+            "sub": machine_id,
+            "aud": AUDIENCE,
+            "iat": issued,
+            "exp": issued + ASSERTION_LIFE,
+            "jti": secrets.token_urlsafe(18),
+        }
+        return jwt.encode({"alg": "RS256", "kid": machine_id}, claims, self._signer, algorithms=["RS256"])
+
+    def matches(self, certificate: "CertificateFacts") -> bool:
+        """Say whether the certificate is for this key."""
+        return certificate.client_public_key == self.client_public_key
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateFacts:
+    """What the agent has to know of its certificate."""
+
+    serial: str
+    """Hexadecimal, lower case."""
+    not_before: datetime
+    not_after: datetime
+    client_public_key: str
+
+    @property
+    def half_life(self) -> datetime:
+        """When to renew."""
+        return self.not_before + (self.not_after - self.not_before) / 2
+
+    def is_expired(self, now: datetime) -> bool:
+        """Say whether the certificate is no longer good."""
+        return now >= self.not_after
+
+
+def parse_certificate(pem: str | bytes) -> CertificateFacts:
+    """Return facts of the first certificate in PEM text; raises AzcmError 107."""
+    try:
+        certificate = x509.load_pem_x509_certificate(pem.encode() if isinstance(pem, str) else pem)
+        public = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.PKCS1)
+    except (ValueError, TypeError) as error:
+        raise AzcmError(
+            107, "The machine's certificate can't be read.", cause=str(error), remedy="Connect the machine again."
+        ) from None
+    return CertificateFacts(
+        f"{certificate.serial_number:x}",
+        certificate.not_valid_before_utc,
+        certificate.not_valid_after_utc,
+        base64.b64encode(public).decode("ascii"),
+    )
+
+
+def read_certificate(paths: AgentPaths) -> CertificateFacts | None:
+    """Return facts of the stored certificate, None when there is none; raises AzcmError 107."""
+    try:
+        pem = paths.machine_certificate.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise AzcmError(107, f"{paths.machine_certificate} can't be read.", cause=error.strerror or "") from None
+    return parse_certificate(pem)
+
+
+def store_certificate(paths: AgentPaths, chain_pem: str) -> None:
+    """Replace the stored certificate chain."""
+    write_file(paths.machine_certificate, chain_pem)
+    if current().has_services_group():
+        current().share(paths.machine_certificate, SHARED)
+
+
+def now() -> datetime:
+    """Return the machine's own time in UTC."""
+    return datetime.now(UTC)
+
+
+def _unreadable(path: Path, cause: str) -> AzcmError:
+    return AzcmError(
+        104,
+        f"The machine's key {path} can't be read.",
+        cause=cause,
+        remedy="Run as root; if the file is damaged, 'azcmagent disconnect --force-local-only' and connect again.",
+    )

@@ -1,0 +1,243 @@
+"""The properties of `azcmagent config`: names, kinds, defaults and meanings, and how their values are written."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from arcgate.agent.errors import AzcmError
+from arcgate.core.errors import InputError
+from arcgate.core.names import parse_target
+from arcgate.core.routing import PROXY_BYPASS_GROUPS, parse_proxy_bypass
+from arcgate.core.urls import parse_url
+
+LONGEST_VALUE = 8192
+"""Characters of a value that `set` takes."""
+
+_INTEGER = re.compile(r"[0-9]{1,6}\Z")
+_EXTENSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}/[A-Za-z0-9*][A-Za-z0-9._*-]{0,127}\Z")
+
+
+class Kind(StrEnum):
+    """What a property's value is."""
+
+    TEXT = "text"
+    CHOICE = "choice"
+    BOOLEAN = "true or false"
+    INTEGER = "number"
+    LIST = "list"
+
+
+@dataclass(frozen=True, slots=True)
+class Property:
+    """One property. `check` raises InputError or ValueError on a text (for lists: an item) that is not acceptable."""
+
+    name: str
+    kind: Kind
+    default: Any
+    help: str
+    allowed: tuple[str, ...] = ()
+    least: int = 0
+    most: int = 0
+    check: Callable[[str], object] | None = None
+
+    def parse(self, text: str) -> Any:
+        """Return the value that a person wrote; raises AzcmError 23."""
+        if len(text) > LONGEST_VALUE or not text.isprintable():
+            raise self._refused("a longer text than allowed, or one with control characters", "")
+        match self.kind:
+            case Kind.LIST:
+                return self.parse_items(text)
+            case Kind.BOOLEAN:
+                return self._choice(text, ("true", "false")) == "true"
+            case Kind.INTEGER:
+                return self._integer(text)
+            case Kind.CHOICE:
+                return self._choice(text, self.allowed)
+            case _:
+                return self._checked(text)
+
+    def parse_items(self, text: str) -> list[str]:
+        """Return the items of a comma separated list, each once; raises AzcmError 23."""
+        items: list[str] = []
+        for part in text.split(","):
+            item = part.strip()
+            if item and item not in items:
+                items.append(self._checked(item))
+        return items
+
+    def is_valid(self, value: Any) -> bool:
+        """Say whether a stored value is one that `parse` could have made."""
+        try:
+            return bool(self.parse(self.format(value)) == value)
+        except AzcmError:
+            return False
+
+    def format(self, value: Any) -> str:
+        """Return a value as `parse` reads it."""
+        if isinstance(value, list):
+            return ",".join(str(item) for item in value)
+        return str(value).lower() if isinstance(value, bool) else str(value)
+
+    def show(self, value: Any) -> str:
+        """Return a value as `config list` prints it: lists in brackets."""
+        return f"[{' '.join(str(item) for item in value)}]" if isinstance(value, list) else self.format(value)
+
+    def _choice(self, text: str, allowed: tuple[str, ...]) -> str:
+        if text not in allowed:
+            raise self._refused(f"{text!r}", f"Choose one of: {', '.join(allowed)} (written exactly so).")
+        return text
+
+    def _integer(self, text: str) -> int:
+        number = int(text) if _INTEGER.match(text) else None
+        if number is None or not self.least <= number <= self.most:
+            raise self._refused(f"{text!r}", f"Give a whole number from {self.least} to {self.most}.")
+        return number
+
+    def _checked(self, text: str) -> str:
+        if self.check is None or text == "":
+            return text
+        try:
+            self.check(text)
+        except InputError as error:
+            raise AzcmError(
+                23, f"{error.sentence} It can't be a value of {self.name}.", cause=error.cause, remedy=error.remedy
+            ) from None
+        except ValueError as error:
+            raise self._refused(f"{text!r}", str(error)) from None
+        return text
+
+    def _refused(self, what: str, remedy: str) -> AzcmError:
+        return AzcmError(23, f"{what} is not a value of {self.name}.", remedy=remedy)
+
+
+def _proxy_url(text: str) -> None:
+    url = parse_url(text)
+    if url.path != "/":
+        raise ValueError("Give http://HOST[:PORT], without a path.")
+
+
+def _extension(text: str) -> None:
+    if text != "Allow/None" and not _EXTENSION.match(text):
+        raise ValueError("Write Publisher/Type, or Allow/None.")
+
+
+def _port(text: str) -> None:
+    if not re.fullmatch(r"[1-9][0-9]{0,4}", text) or int(text) > 65535:
+        raise ValueError("Ports are numbers from 1 to 65535.")
+
+
+def _bypass(text: str) -> None:
+    parse_proxy_bypass([text])
+
+
+def _properties() -> tuple[Property, ...]:
+    return (
+        Property(
+            "connection.type",
+            Kind.CHOICE,
+            "default",
+            "How the machine connects: 'gateway' through the Arc gateway, 'direct' without it, "
+            "'default' as the machine's association says.",
+            allowed=("default", "direct", "gateway"),
+        ),
+        Property(
+            "proxy.url",
+            Kind.TEXT,
+            "",
+            "The enterprise proxy, http://HOST[:PORT]; empty: HTTPS_PROXY of the environment.",
+            check=_proxy_url,
+        ),
+        Property(
+            "proxy.bypass",
+            Kind.LIST,
+            [],
+            f"What skips the proxy: {', '.join(PROXY_BYPASS_GROUPS)}, or host patterns.",
+            check=_bypass,
+        ),
+        Property(
+            "incomingconnections.enabled",
+            Kind.BOOLEAN,
+            True,
+            "Whether connections to this machine may be made through the cloud (SSH, Windows Admin Center).",
+        ),
+        Property(
+            "incomingconnections.ports", Kind.LIST, [], "Local ports that such connections may reach.", check=_port
+        ),
+        Property("extensions.enabled", Kind.BOOLEAN, True, "Whether extensions may be installed and run."),
+        Property(
+            "extensions.allowlist",
+            Kind.LIST,
+            [],
+            "Extensions that alone may be installed, Publisher/Type; Allow/None allows none.",
+            check=_extension,
+        ),
+        Property(
+            "extensions.blocklist",
+            Kind.LIST,
+            [],
+            "Extensions that may not be installed, Publisher/Type; beats the allow list.",
+            check=_extension,
+        ),
+        Property("guestconfiguration.enabled", Kind.BOOLEAN, True, "Whether machine configuration runs."),
+        Property(
+            "guestconfiguration.agent.cpulimit",
+            Kind.INTEGER,
+            5,
+            "Percent of a processor for machine configuration.",
+            least=1,
+            most=100,
+        ),
+        Property(
+            "extensions.agent.cpulimit",
+            Kind.INTEGER,
+            5,
+            "Percent of a processor for the extension service.",
+            least=1,
+            most=100,
+        ),
+        Property(
+            "config.mode",
+            Kind.CHOICE,
+            "full",
+            "'monitor' allows monitoring extensions only, no incoming connections and no machine configuration.",
+            allowed=("full", "monitor"),
+        ),
+        Property(
+            "arcproxy.port", Kind.INTEGER, 40343, "Port of Arc Proxy on the loopback addresses.", least=1, most=65535
+        ),
+        Property(
+            "arcproxy.log.level",
+            Kind.CHOICE,
+            "info",
+            "Least level that Arc Proxy logs; 'info' has a line for each request.",
+            allowed=("debug", "info", "warning", "error"),
+        ),
+        Property(
+            "gateway.address",
+            Kind.TEXT,
+            "",
+            "HOST:PORT to dial in place of the gateway's own name; empty: the name is resolved.",
+            check=parse_target,
+        ),
+        Property(
+            "check.endpoints",
+            Kind.LIST,
+            [],
+            "Further endpoints, HOST[:PORT], that 'azcmagent check' tries.",
+            check=lambda text: parse_target(text, 443),
+        ),
+    )
+
+
+PROPERTIES: dict[str, Property] = {one.name: one for one in _properties()}
+
+
+def property_of(name: str) -> Property:
+    """Return the property of that name; raises AzcmError 23."""
+    if name not in PROPERTIES:
+        raise AzcmError(
+            23, f"There is no property {name[:100]!r}.", remedy="'azcmagent config info' lists the properties."
+        )
+    return PROPERTIES[name]
