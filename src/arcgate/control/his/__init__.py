@@ -3,3 +3,7 @@
 Machines authenticate each request by an assertion signed with their own key, so that the service works
 through every kind of proxy.
 """
+
+from arcgate.control.his.routes import routes
+
+__all__ = ["routes"]

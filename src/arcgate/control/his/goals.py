@@ -23,7 +23,6 @@ def goal_of(
     others: Iterable[Entry],
     catalogue: Catalogue,
     configuration: Configuration,
-    bypass: Iterable[str] = (),
 ) -> Goal:
     """Return the goal of a machine from its entry, its gateway's, and the cloud's and endpoint sets' entries."""
     assert machine.body is not None
@@ -43,7 +42,7 @@ def goal_of(
         gateway_port=configuration.cloud.public_port,
         allowed=_allowed(found, sets, catalogue),
         control=control,
-        bypass=tuple(HostName(name) for name in bypass),
+        bypass=tuple(HostName(name) for name in gateway.body.get("bypass", ())),
     )
 
 
