@@ -1,7 +1,9 @@
 """Outbound connections: to addresses that somebody has checked already, and through HTTP proxies by CONNECT."""
 
 import asyncio
+import base64
 import errno
+import re
 import socket
 import ssl
 from collections.abc import Iterable, Sequence
@@ -13,13 +15,15 @@ from arcgate.net.streams import ByteStream, PrefixedStream, SocketStream, Stream
 from arcgate.net.tasks import cancel
 from arcgate.net.tls import TlsStream, describe_failure
 from arcgate.wire.connect import Refusal, format_connect, parse_refusal
-from arcgate.wire.heads import Fields, HeadError, ResponseReader
+from arcgate.wire.heads import Fields, HeadError, ResponseHead, ResponseReader
 
 STAGGER = 0.25
 """Seconds before the next address is tried beside a slow one (RFC 8305 section 5)."""
 
 LARGEST_REFUSAL = 16 * 1024
 """Bytes of a refused CONNECT's body that are read for its explanation."""
+
+_LENGTH = re.compile(r"[0-9]{1,9}\Z")
 
 
 class ConnectRefused(HopError):
@@ -141,7 +145,7 @@ async def connect_through(
             await stream.send(format_connect(target, fields))
             while (head := reader.feed(await _receive(stream))) is None:
                 pass
-            body = b"" if 200 <= head.status < 300 else await _read_body(stream, reader.rest)
+            body = b"" if 200 <= head.status < 300 else await _read_body(stream, reader.rest, head)
     except TimeoutError:
         raise _no_answer(hop, via, f"no answer to CONNECT {target} in {timeout:g} s") from None
     except (StreamReset, HeadError) as error:
@@ -158,10 +162,13 @@ async def _receive(stream: ByteStream) -> bytes:
     return data
 
 
-async def _read_body(stream: ByteStream, body: bytes) -> bytes:
+async def _read_body(stream: ByteStream, body: bytes, head: ResponseHead) -> bytes:
+    # A proxy that keeps the connection for the next try doesn't end it after the body.
+    length = head.first("content-length")
+    wanted = min(int(length), LARGEST_REFUSAL) if _LENGTH.match(length) else LARGEST_REFUSAL
     try:
         async with asyncio.timeout(2):
-            while len(body) < LARGEST_REFUSAL and (data := await stream.receive()):
+            while len(body) < wanted and (data := await stream.receive()):
                 body += data
     except (TimeoutError, StreamReset):
         pass  # what has come is enough
@@ -205,5 +212,15 @@ async def through_proxy(
     if proxy.is_tls:
         assert context is not None, "an https proxy needs a TLS context"
         stream = await start_tls(stream, context, str(proxy.target.host), timeout, hop=Hop.PROXY)
-    tunnel, _ = await connect_through(stream, target, timeout, hop=Hop.PROXY, via=proxy.origin)
+    tunnel, _ = await connect_through(
+        stream, target, timeout, hop=Hop.PROXY, via=proxy.origin, fields=proxy_authorization(proxy)
+    )
     return tunnel
+
+
+def proxy_authorization(proxy: Url) -> Fields:
+    """Return the field that gives the proxy URL's user and password (RFC 7617), none when it holds none."""
+    if not proxy.user and not proxy.password:
+        return ()
+    credentials = base64.b64encode(f"{proxy.user}:{proxy.password}".encode()).decode("ascii")
+    return (("Proxy-Authorization", f"Basic {credentials}"),)

@@ -46,6 +46,8 @@ class Refusal:
     detail: str
     remedy: str
     correlation_id: str
+    hop: str = ""
+    """The hop that failed, when Arc Proxy names it."""
 
 
 def parse_connect(head: RequestHead) -> ConnectRequest:
@@ -148,6 +150,7 @@ def parse_refusal(status: int, fields: Fields, body: bytes) -> Refusal:
         printable(str(error.get("detail", ""))),
         printable(str(error.get("remedy", ""))),
         printable(known.get(CORRELATION_FIELD.lower(), "")),
+        printable(str(error.get("hop", ""))),
     )
 
 
