@@ -1,0 +1,81 @@
+"""The first hops of an outgoing connection: name, address, enterprise proxy. Gateways are `agent.channels`' part."""
+
+from dataclasses import dataclass
+
+from arcgate.agent.surroundings import Surroundings
+from arcgate.agent.trust import Trust
+from arcgate.core.addresses import NEVER_A_TARGET, AddressClass, classify
+from arcgate.core.errors import Hop, HopError
+from arcgate.core.names import Address, Target
+from arcgate.core.urls import Url
+from arcgate.net.dialer import dial, through_proxy
+from arcgate.net.resolver import Resolver
+from arcgate.net.streams import ByteStream, SocketStream
+
+
+@dataclass(frozen=True, slots=True)
+class Hops:
+    """Opens connections to hosts, directly or by an enterprise proxy; `trust` makes the TLS contexts."""
+
+    resolver: Resolver
+    trust: Trust
+
+    async def addresses_of(self, target: Target) -> list[Address]:
+        """Return the addresses of the target's host; raises HopError (DNS)."""
+        return [target.host] if not isinstance(target.host, str) else await self.resolver.resolve(target.host)
+
+    async def dial(self, target: Target, surroundings: Surroundings) -> SocketStream:
+        """Return a TCP connection to the host; raises HopError (DNS or TCP)."""
+        return await dial(await self.addresses_of(target), target.port, surroundings.timeouts.dial)
+
+    async def dial_target(self, target: Target, surroundings: Surroundings) -> SocketStream:
+        """Return a TCP connection to what a client asked for, which must be no place that nobody serves from.
+
+        Raises HopError (DNS, TCP or POLICY).
+        """
+        addresses = [one for one in await self.addresses_of(target) if not _is_forbidden(one, target, surroundings)]
+        if not addresses:
+            raise HopError(
+                Hop.POLICY,
+                "ADDRESS_NOT_ALLOWED",
+                f"The address of {target.host} is Arc Proxy's own, a metadata service's or a link-local one.",
+                remedy="Connect to it without the proxy: add its name to the client's no_proxy.",
+            )
+        return await dial(addresses, target.port, surroundings.timeouts.dial)
+
+    async def dial_proxy(self, proxy: Url, surroundings: Surroundings) -> SocketStream:
+        """Return a TCP connection to the enterprise proxy; raises HopError (PROXY)."""
+        try:
+            return await self.dial(proxy.target, surroundings)
+        except HopError as error:
+            raise HopError(
+                Hop.PROXY,
+                "PROXY_UNREACHABLE",
+                f"The enterprise proxy {proxy.origin} can't be reached.",
+                cause=" ".join(part for part in (error.sentence, error.cause) if part),
+                remedy="Check proxy.url ('azcmagent config get proxy.url'), and that the proxy is running.",
+            ) from None
+
+    async def by_proxy(self, proxy: Url, target: Target, surroundings: Surroundings) -> ByteStream:
+        """Return a tunnel to the target through the enterprise proxy; raises HopError (PROXY)."""
+        stream = await self.dial_proxy(proxy, surroundings)
+        context = self.trust.servers(surroundings.ca_pem) if proxy.is_tls else None
+        try:
+            return await through_proxy(proxy, stream, target, surroundings.timeouts.answer, context)
+        except BaseException:
+            await stream.close()
+            raise
+
+    async def towards(self, target: Target, surroundings: Surroundings) -> ByteStream:
+        """Return a connection to a gateway's front door, by the enterprise proxy when there is one."""
+        proxy = surroundings.proxy_towards(target)
+        if proxy is not None:
+            return await self.by_proxy(proxy, target, surroundings)
+        return await self.dial(target, surroundings)
+
+
+def _is_forbidden(address: Address, target: Target, surroundings: Surroundings) -> bool:
+    kind = classify(address)
+    # A name of ours that leads back to Arc Proxy would make a loop that only descriptors end.
+    is_loop = kind is AddressClass.LOOPBACK and target.port in surroundings.routing.own_ports
+    return is_loop or kind in NEVER_A_TARGET

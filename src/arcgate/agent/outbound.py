@@ -1,0 +1,167 @@
+"""The one place that opens the agent's outgoing connections: Arc Proxy's for its clients, and the agent's own.
+
+A way that fails is an error that names its hop. Nothing here falls back from a gateway or proxy to a direct connection.
+"""
+
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+
+from arcgate.agent.channels import GatewayChannels, explain, last_words
+from arcgate.agent.hops import Hops
+from arcgate.agent.surroundings import GatewayPlace, Surroundings
+from arcgate.agent.trust import Trust
+from arcgate.core.errors import ArcgateError, Hop, HopError
+from arcgate.core.names import Target
+from arcgate.core.routing import Route, Way
+from arcgate.core.urls import Url
+from arcgate.net.dialer import ConnectRefused, connect_through, start_tls
+from arcgate.net.resolver import Resolver
+from arcgate.net.streams import ByteStream
+from arcgate.wire.connect import CORRELATION_FIELD
+from arcgate.wire.heads import Fields
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Tunnel:
+    """An open way to a target. The gateway's name and the fields of its answer are empty for other ways."""
+
+    stream: ByteStream
+    route: Route
+    gateway: str = ""
+    gateway_fields: Fields = ()
+
+
+def new_correlation_id() -> str:
+    """Return a fresh correlation id."""
+    return str(uuid.uuid4())
+
+
+class Outbound:
+    """Opens connections by the newest surroundings."""
+
+    def __init__(self, surroundings: Callable[[], Surroundings], resolver: Resolver) -> None:
+        self._surroundings = surroundings
+        self.hops = Hops(resolver, Trust())
+        self.channels = GatewayChannels(self.hops)
+
+    @property
+    def surroundings(self) -> Surroundings:
+        """The newest surroundings."""
+        return self._surroundings()
+
+    async def open(self, target: Target, *, correlation_id: str, route: Route | None = None) -> Tunnel:
+        """Return a tunnel to the target by its route (or the given one).
+
+        Raises HopError naming the hop that failed (ConnectRefused with the refusal when gateway or proxy said no),
+        or StateError when a certificate file can't be used.
+        """
+        now = self.surroundings
+        route = route or now.routing.route(target)
+        match route.way:
+            case Way.GATEWAY:
+                assert now.gateway is not None
+                stream, fields = await self._by_gateway(now.gateway, target, now, correlation_id)
+                return Tunnel(stream, route, now.gateway.name, fields)
+            case Way.ENTERPRISE if now.proxy is not None:
+                return Tunnel(await self.hops.by_proxy(now.proxy, target, now), route)
+            case Way.DIRECT:
+                return Tunnel(await self.hops.dial_target(target, now), route)
+            case _:
+                raise refused(target, route)
+
+    async def open_to_proxy(self) -> tuple[ByteStream, Url]:
+        """Return a connection to the enterprise proxy itself, for absolute-form requests; raises HopError (PROXY)."""
+        now = self.surroundings
+        if now.proxy is None:
+            raise HopError(Hop.PROXY, "PROXY_NOT_SET", "No enterprise proxy is set.", remedy="Retry the request.")
+        stream: ByteStream = await self.hops.dial_proxy(now.proxy, now)
+        if not now.proxy.is_tls:
+            return stream, now.proxy
+        context = self.hops.trust.servers(now.ca_pem)
+        host, limit = str(now.proxy.target.host), now.timeouts.handshake
+        try:
+            return await start_tls(stream, context, host, limit, hop=Hop.PROXY), now.proxy
+        except BaseException:
+            await stream.close()
+            raise
+
+    async def open_for_agent(self, target: Target) -> ByteStream:
+        """Return a connection for the agent's own HTTPS requests; raises HopError or StateError.
+
+        In this order: a running Arc Proxy when the gateway is in use, else the route itself; the cloud's front
+        gateway for control hosts while no gateway is in use, and when the machine's own gateway fails.
+        """
+        now = self.surroundings
+        front = now.front if now.is_control(target) else None
+        if front is not None and not now.routing.uses_gateway:
+            return await self._by_front(front, target, now)
+        try:
+            return await self._by_own_way(target, now)
+        except ArcgateError as error:
+            # A deleted gateway must not lock the machine out of the news that it has another one now.
+            if front is None or now.routing.route(target).way is not Way.GATEWAY or front == now.gateway:
+                raise
+            _log.info("the gateway failed, the cloud's front gateway is used", cause=error.one_line())
+            return await self._by_front(front, target, now)
+
+    async def _by_own_way(self, target: Target, now: Surroundings) -> ByteStream:
+        if now.routing.uses_gateway and now.arc_proxy is not None:
+            return await self._by_arc_proxy(now.arc_proxy, target, now)
+        return (await self.open(target, correlation_id=new_correlation_id())).stream
+
+    async def _by_front(self, front: GatewayPlace, target: Target, now: Surroundings) -> ByteStream:
+        stream, _ = await self._by_gateway(front, target, now, new_correlation_id(), with_certificate=False)
+        return stream
+
+    async def _by_arc_proxy(self, arc_proxy: Target, target: Target, now: Surroundings) -> ByteStream:
+        stream = await self.hops.dial(arc_proxy, now)
+        # Its own steps have bounds; what it needs for all of them is the sum.
+        limit = 2 * now.timeouts.dial + now.timeouts.handshake + 2 * now.timeouts.answer
+        try:
+            tunnel, _ = await connect_through(stream, target, limit, hop=Hop.GATEWAY, via=f"Arc Proxy on {arc_proxy}")
+        except BaseException as error:
+            await stream.close()
+            if isinstance(error, ConnectRefused) and error.refusal.hop in set(Hop):
+                error.hop = Hop(error.refusal.hop)
+            raise
+        return tunnel
+
+    async def _by_gateway(
+        self,
+        gateway: GatewayPlace,
+        target: Target,
+        now: Surroundings,
+        correlation_id: str,
+        *,
+        with_certificate: bool = True,
+    ) -> tuple[ByteStream, Fields]:
+        channel = await self.channels.acquire(gateway, now, with_certificate=with_certificate)
+        fields = ((CORRELATION_FIELD, correlation_id),)
+        try:
+            return await connect_through(
+                channel, target, now.timeouts.answer, hop=Hop.GATEWAY, via=gateway.name, fields=fields
+            )
+        except HopError as error:
+            if error.code == "GATEWAY_FAILED" and (alert := await last_words(channel)):
+                error.cause = alert
+            await channel.close()
+            raise explain(error, gateway) from None
+        except BaseException:
+            await channel.close()
+            raise
+
+
+def refused(target: Target, route: Route) -> HopError:
+    """Return the error of a route that refuses."""
+    return HopError(
+        Hop.POLICY,
+        "ROUTE_REFUSED",
+        f"Arc Proxy does not carry requests to {target}.",
+        cause=route.reason,
+        remedy="Connect to it without the proxy: add its name to the client's no_proxy.",
+    )

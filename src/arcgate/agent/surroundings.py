@@ -1,0 +1,89 @@
+"""What decides the way of an outgoing connection, as one immutable value: goal, local settings, cloud, certificate.
+
+Whoever owns the files (Arc Proxy, himdsd, a command) makes it; `agent.outbound` takes the newest for each connection.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from arcgate.core.names import HostName, Target
+from arcgate.core.patterns import EndpointPattern, parse_pattern
+from arcgate.core.routing import Goal, Routing
+from arcgate.core.urls import Url
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Bounds of each step of a connection, in seconds."""
+
+    dial: float = 10
+    handshake: float = 10
+    answer: float = 20
+    """From CONNECT to its answer; the gateway behind it gets 5 for DNS and 10 for its own dial."""
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayPlace:
+    """A gateway as it is reached: the name that TLS verifies, its port, and what is dialled in place of the name."""
+
+    host: HostName
+    port: int = 443
+    address: Target | None = None
+
+    @property
+    def dialled(self) -> Target:
+        """Host and port that the connection goes to."""
+        return self.address or Target(self.host, self.port)
+
+    @property
+    def name(self) -> str:
+        """The gateway for messages and logs, without the usual port."""
+        return self.host if self.port == 443 else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """One state of everything that decides about ways. Replaced as a whole, never changed."""
+
+    routing: Routing = field(default_factory=lambda: Routing(Goal()))
+    proxy: Url | None = None
+    """The enterprise proxy, proxy.url."""
+    gateway_address: Target | None = None
+    """The setting gateway.address: dialled in place of the gateway's own name."""
+    front: GatewayPlace | None = None
+    """The gateway that the cloud definition names for machines without one of their own."""
+    control: tuple[EndpointPattern, ...] = ()
+    """The cloud's control hosts, for machines that have no goal yet."""
+    ca_pem: str = ""
+    """Authorities to trust for the cloud beside the system's."""
+    certificate: tuple[Path, Path] | None = None
+    """Chain and key of the machine, when there are any."""
+    arc_proxy: Target | None = None
+    """Where a running Arc Proxy of this machine listens."""
+    timeouts: Timeouts = Timeouts()
+
+    @property
+    def gateway(self) -> GatewayPlace | None:
+        """The machine's own gateway, whether in use or not."""
+        goal = self.routing.goal
+        if not goal.has_gateway:
+            return None
+        return GatewayPlace(HostName(goal.gateway_host), goal.gateway_port, self.gateway_address)
+
+    def is_control(self, target: Target) -> bool:
+        """Whether the target is one of the cloud's control hosts."""
+        return any(pattern.matches(target) for pattern in (*self.control, *self.routing.goal.control))
+
+    def proxy_towards(self, target: Target) -> Url | None:
+        """Return the enterprise proxy that connections to this place (a gateway) take, None for direct ones."""
+        if self.proxy is None:
+            return None
+        return None if any(pattern.matches(target) for pattern in self.routing.proxy_bypass) else self.proxy
+
+
+def control_patterns(domain: str, port: int = 443) -> tuple[EndpointPattern, ...]:
+    """Return the control hosts of a cloud's domain; none without a domain."""
+    if not domain:
+        return ()
+    names = ("management", "login", "*.his", "packages", "download")
+    return tuple(parse_pattern(f"{name}.{domain}:{port}") for name in names)
