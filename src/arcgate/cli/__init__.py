@@ -1,0 +1,1 @@
+"""The operator's command `arcgate`: configuration, the ARM commands, `arcgate serve` and the sandbox."""

@@ -1,0 +1,5 @@
+"""`python -m arcgate.cli`."""
+
+from arcgate.cli.main import main
+
+main()
