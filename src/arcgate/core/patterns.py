@@ -70,7 +70,7 @@ def _parse_pattern_host(text: str, given: str) -> str | Network:
             raise _invalid(given, "either the first label is a star or one label has a star in it")
         return text
     try:
-        if "/" in text:
+        if "/" in text and "%" not in text:  # a zone is only good on its own link
             return ip_network(text.replace("[", "").replace("]", ""))
         host = parse_host(text)
     except (ValueError, InputError) as error:

@@ -10,7 +10,7 @@ _NAME = r"[A-Za-z0-9_.()-]{1,90}"
 _RESOURCE_ID = re.compile(
     rf"/subscriptions/(?P<subscription>{_GUID})/resourceGroups/(?P<group>{_NAME})"
     rf"/providers/(?P<namespace>[A-Za-z0-9.]{{1,80}})/(?P<type>[A-Za-z]{{1,80}})/(?P<name>{_NAME})\Z",
-    re.IGNORECASE,
+    re.IGNORECASE | re.ASCII,  # without ASCII, the long s and the Kelvin sign are letters too
 )
 
 GATEWAY_TYPE = "Microsoft.HybridCompute/gateways"

@@ -8,10 +8,11 @@ from arcgate.core.errors import InputError
 from arcgate.core.names import Target, parse_host
 
 _URL = re.compile(
-    r"(?P<scheme>https?)://(?:(?P<user>[^\s:@/?#]*)(?::(?P<password>[^\s@/?#]*))?@)?"
-    r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^\s:@/?#\[\]\\]+)(?::(?P<port>[1-9][0-9]{0,4}))?(?P<path>/[\x21-\x7e]*)?\Z",
-    re.IGNORECASE,
+    r"(?P<scheme>[Hh][Tt][Tt][Pp][Ss]?)://(?:(?P<user>[^\s:@/?#]*)(?::(?P<password>[^\s@/?#]*))?@)?"
+    r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^\s:@/?#\[\]\\]+)(?::(?P<port>[1-9][0-9]{0,4}))?(?P<path>/[\x21-\x7e]*)?\Z"
 )
+# A password that nobody escaped may hold "@", and after "user:" also "/", "?" and "#": rather too much than too little.
+_CREDENTIALS = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)(?:[^\s/?#:@]*:\S*|[^\s/?#]*)@")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +64,12 @@ def parse_url(text: str) -> Url:
 
 def redact(text: str) -> str:
     """Return the text with user and password of every URL in it replaced by stars."""
-    return re.sub(r"(?i)([a-z][a-z0-9+.-]*://)[^\s/@]*@", r"\1***@", text)
+    return _CREDENTIALS.sub(r"\g<scheme>***@", text)
 
 
 def _invalid(text: str, cause: str) -> InputError:
-    return InputError("URL_INVALID", f"{redact(text[:200])!a} is not a URL that can be used.", cause=cause)
+    # A malformed URL may hide its password anywhere before the last "@".
+    before, at, host = text.rpartition("@")
+    scheme, mark, _ = before.partition("://")
+    shown = (scheme + mark if mark else "") + "***@" + host if at else text
+    return InputError("URL_INVALID", f"{shown[:200]!a} is not a URL that can be used.", cause=cause)
