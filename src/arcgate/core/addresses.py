@@ -91,10 +91,9 @@ def classify(address: IPv4Address | IPv6Address) -> AddressClass:
     kind = _look_up(address, _IPV6)
     if kind in {AddressClass.UNSPECIFIED, AddressClass.LOOPBACK, AddressClass.METADATA}:
         return kind
-    for carried in _embedded_ipv4(address):
-        inner = classify(carried)
-        if inner is not AddressClass.PUBLIC:
-            return inner
+    carried = [classify(inner) for inner in _embedded_ipv4(address)]
+    if closed := [one for one in carried if one is not AddressClass.PUBLIC]:
+        return next((one for one in closed if one in NEVER_A_TARGET), closed[0])
     if kind is not None:
         return kind
     # Translated and mapped forms of public addresses are refused too: no resolver of ours asks for them,
@@ -122,6 +121,7 @@ def _embedded_ipv4(address: IPv6Address) -> list[IPv4Address]:
             IPv4Address(packed[12:]),
             IPv4Address(packed[6:8] + packed[9:11]),
             IPv4Address(packed[7:8] + packed[9:12]),
+            IPv4Address(packed[9:13]),
         ]
     if address in _SIX_TO_FOUR:
         return [IPv4Address(packed[2:6])]
