@@ -1,0 +1,68 @@
+"""Renders the installer scripts: templates with values that are quoted for the shell, never pasted. Pure."""
+
+import json
+import re
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+_PLACEHOLDER = re.compile(r"@@([A-Z_]+)@@")
+_PEM = re.compile(r"(?:-----(?:BEGIN|END) CERTIFICATE-----|[A-Za-z0-9+/=]*)\Z")
+_PLAIN = re.compile(r"[^A-Za-z0-9 ._-]")
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """The agent's package that an installer is for."""
+
+    version: str
+    platform: str
+    """Python's ABI tag with the system's (SOABI), which the machine's Python must have too."""
+    python_version: str
+
+    @property
+    def file_name(self) -> str:
+        """The name of the archive."""
+        return f"azcmagent-{self.version}-{self.platform}.tar.gz"
+
+
+def render_linux(package: Package, cloud: Mapping[str, Any], base_url: str) -> str:
+    """Return the shell script that installs the agent for this cloud from `base_url`."""
+    authorities = str(cloud["ca"]).strip()
+    _require_pem(authorities)
+    return _render(
+        "install_linux.sh",
+        {
+            "CLOUD_NAME": _PLAIN.sub("", str(cloud["name"])),
+            "VERSION": shlex.quote(package.version),
+            "PLATFORM": shlex.quote(package.platform),
+            "PYTHON_VERSION": shlex.quote(package.python_version),
+            "BASE_URL": shlex.quote(base_url),
+            "CLOUD_NAME_QUOTED": shlex.quote(str(cloud["name"])),
+            "CA_PEM": authorities,
+            "CLOUD_JSON": json.dumps(cloud, ensure_ascii=True),  # on one line, so it can't end its here-document
+        },
+    )
+
+
+def render_windows(package: Package, cloud: Mapping[str, Any]) -> str:
+    """Return the PowerShell script that says that there is no Windows agent yet."""
+    values = {"CLOUD_NAME": str(cloud["name"]), "VERSION": package.version}
+    return _render("install_windows.ps1", {name: _PLAIN.sub("", value) for name, value in values.items()})
+
+
+def data_text(name: str) -> str:
+    """Return a data file of this package."""
+    return files(__package__).joinpath("data", name).read_text(encoding="utf-8")
+
+
+def _render(name: str, values: Mapping[str, str]) -> str:
+    return _PLACEHOLDER.sub(lambda match: values[match[1]], data_text(name))
+
+
+def _require_pem(text: str) -> None:
+    # A line of its own could end the here-document around it; certificates have no such lines.
+    if not all(_PEM.match(line) for line in text.split("\n")):
+        raise ValueError("the authorities are not plain PEM")

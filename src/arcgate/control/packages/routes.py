@@ -1,0 +1,87 @@
+"""Downloads for machines that have no agent yet: open to everybody, and without secrets."""
+
+from sqlalchemy import select
+from starlette.requests import Request
+from starlette.responses import FileResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from arcgate.control.context import ControlContext
+from arcgate.control.failures import ApiError
+from arcgate.control.packages.clouds import Approach, cloud_definition, download_url
+from arcgate.control.packages.installer import render_linux, render_windows
+from arcgate.control.packages.shelf import Shelf
+from arcgate.control.packages.trust import authorities_pem
+from arcgate.control.store.models import GatewayRow
+from arcgate.control.urls import base_url
+
+GATEWAY_NAME_FIELD = "Arcgate-Gateway-Name"
+"""Set by a gateway that passes a plain request on; believed only if it is the name of a gateway."""
+
+
+class Downloads:
+    """Handlers of the downloads, over one context."""
+
+    def __init__(self, context: ControlContext) -> None:
+        self._context = context
+        self._shelf = Shelf(context.configuration.state_dir / "control" / "packages")
+
+    def routes(self) -> list[Route]:
+        """Return the routes of the downloads."""
+        return [
+            Route("/azcmagent-linux", self.give_linux_installer, methods=["GET"]),
+            Route("/azcmagent-windows", self.give_windows_installer, methods=["GET"]),
+            Route("/packages/azcmagent/{name}", self.give_package, methods=["GET"]),
+            Route("/ca.pem", self.give_authorities, methods=["GET"]),
+        ]
+
+    async def give_linux_installer(self, request: Request) -> Response:
+        """Give the shell script, made for the way that the request came."""
+        configuration = self._context.configuration
+        approach = await self._approach(request)
+        cloud = cloud_definition(configuration, authorities_pem(configuration, self._context.authority), approach)
+        script = render_linux(self._shelf.package, cloud, download_url(configuration, approach))
+        return PlainTextResponse(script, media_type="text/x-shellscript")
+
+    async def give_windows_installer(self, _request: Request) -> Response:
+        """Give the PowerShell script."""
+        cloud = cloud_definition(self._context.configuration, "", Approach())
+        return PlainTextResponse(render_windows(self._shelf.package, cloud))
+
+    async def give_package(self, request: Request) -> Response:
+        """Give the agent's package or its checksum."""
+        path = await self._shelf.find(request.path_params["name"])
+        if path is None:
+            raise ApiError(
+                404, "PackageNotFound", "There is no such package.", remedy=f"There is {self._shelf.package.file_name}."
+            )
+        is_archive = path.suffix == ".gz"
+        return FileResponse(path, media_type="application/gzip" if is_archive else "text/plain")
+
+    async def give_authorities(self, _request: Request) -> Response:
+        """Give the authorities to trust for this control plane and its gateways."""
+        text = authorities_pem(self._context.configuration, self._context.authority) or self._context.authority.ca_pem
+        return PlainTextResponse(text, media_type="application/x-pem-file")
+
+    async def _approach(self, request: Request) -> Approach:
+        name = request.headers.get(GATEWAY_NAME_FIELD, "").lower()
+        if name and await self._is_gateway(name):
+            return Approach(gateway_name=name)
+        came_by = base_url(request, self._context.configuration)
+        extra = self._context.configuration.cloud.extra_names
+        return Approach(
+            extra_name=next((one for one in extra if self._context.configuration.url_of(one) == came_by), "")
+        )
+
+    async def _is_gateway(self, name: str) -> bool:
+        suffix = self._context.configuration.gateway_suffix
+        prefix = name.removesuffix(suffix)
+        if prefix == name:
+            return False
+        async with self._context.store.read() as session:
+            found = await session.execute(select(GatewayRow.id).where(GatewayRow.prefix == prefix))
+            return found.first() is not None
+
+
+def routes(context: ControlContext) -> list[Route]:
+    """Return the routes of the downloads."""
+    return Downloads(context).routes()
