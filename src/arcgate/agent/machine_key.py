@@ -24,7 +24,7 @@ from joserfc import jwt
 from joserfc.jwk import RSAKey
 
 from arcgate.agent.errors import AzcmError
-from arcgate.agent.paths import SHARED, AgentPaths
+from arcgate.agent.paths import PUBLIC, SHARED, AgentPaths
 from arcgate.agent.platform import current
 from arcgate.net.files import write_file
 
@@ -149,9 +149,8 @@ def read_certificate(paths: AgentPaths) -> CertificateFacts | None:
 
 def store_certificate(paths: AgentPaths, chain_pem: str) -> None:
     """Replace the stored certificate chain."""
-    write_file(paths.machine_certificate, chain_pem)
-    if current().has_services_group():
-        current().share(paths.machine_certificate, SHARED)
+    # A certificate is no secret, and its folder is the services' own.
+    write_file(paths.machine_certificate, chain_pem, PUBLIC)
 
 
 def now() -> datetime:

@@ -3,7 +3,8 @@
 import contextlib
 import os
 import re
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,11 @@ from arcgate.agent.stored_document import Document, StoredDocument
 from arcgate.core.errors import ArcgateError, StateError
 from arcgate.core.routing import Goal
 from arcgate.net.files import read_json, write_json
+
+LOCK_MODE = 0o664
+"""Lock files: services of different users share a group."""
+LOCK_PATIENCE = 1.0
+"""Seconds that a service tries for its lock: somebody's `is_running` may hold it for a moment."""
 
 _GUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\Z")
 
@@ -166,8 +172,8 @@ class ServiceLock:
         """Take the lock; raises StateError (ALREADY_RUNNING)."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
-        descriptor = os.open(self._path, flags, PUBLIC)
-        if not current().try_lock(descriptor):
+        descriptor = os.open(self._path, flags, LOCK_MODE)
+        if not _try_for(LOCK_PATIENCE, lambda: current().try_lock(descriptor)):
             os.close(descriptor)
             raise StateError(
                 "ALREADY_RUNNING",
@@ -175,7 +181,7 @@ class ServiceLock:
                 remedy=f"Stop it first; it holds {self._path}.",
             )
         with contextlib.suppress(OSError):  # another of the services' users owns the file
-            os.fchmod(descriptor, PUBLIC)
+            os.fchmod(descriptor, LOCK_MODE)
         self._descriptor = descriptor
 
     def release(self) -> None:
@@ -199,9 +205,18 @@ def is_running(path: Path) -> bool:
     except OSError:
         return False
     try:
-        return not current().try_lock(descriptor)
+        return current().is_locked(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _try_for(seconds: float, attempt: Callable[[], bool]) -> bool:
+    end = time.monotonic() + seconds
+    while not attempt():
+        if time.monotonic() >= end:
+            return False
+        time.sleep(0.05)
+    return True
 
 
 def _write_state(path: Path, document: Any) -> None:

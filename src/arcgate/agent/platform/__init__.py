@@ -60,6 +60,10 @@ class Platform(Protocol):
         """Lock an open file for this process, or return False when another one holds the lock."""
         ...
 
+    def is_locked(self, descriptor: int) -> bool:
+        """Say whether another process has locked an open file; any number of askers don't disturb each other."""
+        ...
+
     def wait_for_lock(self, descriptor: int) -> None:
         """Lock an open file, waiting for whoever holds it."""
         ...

@@ -66,6 +66,15 @@ class LinuxPlatform:
             return False
         return True
 
+    def is_locked(self, descriptor: int) -> bool:
+        """See Platform."""
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+        return False
+
     def wait_for_lock(self, descriptor: int) -> None:
         """See Platform."""
         fcntl.flock(descriptor, fcntl.LOCK_EX)

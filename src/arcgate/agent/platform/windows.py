@@ -62,6 +62,13 @@ class WindowsPlatform:
         """See Platform."""
         return self._lock(descriptor, "LK_NBLCK")
 
+    def is_locked(self, descriptor: int) -> bool:
+        """See Platform."""
+        if not self._lock(descriptor, "LK_NBRLCK"):
+            return True
+        self._lock(descriptor, "LK_UNLCK")
+        return False
+
     def wait_for_lock(self, descriptor: int) -> None:
         """See Platform; LK_LOCK gives up after ten tries of a second."""
         while not self._lock(descriptor, "LK_LOCK"):

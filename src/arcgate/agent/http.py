@@ -1,0 +1,69 @@
+"""The agent's HTTPS requests to its cloud, and how refusals of the cloud's services become errors."""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from arcgate import __version__
+from arcgate.core.audit import printable
+from arcgate.core.errors import ArcgateError
+from arcgate.core.names import Target
+from arcgate.net.http_client import Answer, HttpClient
+from arcgate.net.streams import ByteStream
+from arcgate.net.tls import client_context
+
+USER_AGENT = f"azcmagent/{__version__}"
+
+
+class OpensConnections(Protocol):
+    """What a client needs of `Outbound`."""
+
+    async def open_for_agent(self, target: Target) -> ByteStream:
+        """Return a connection to the target; raises HopError."""
+        ...
+
+
+def client(outbound: OpensConnections, ca_pem: str = "") -> HttpClient:
+    """Return a client that trusts the system's authorities and the cloud's."""
+    return HttpClient(outbound.open_for_agent, client_context(ca_pem=ca_pem), USER_AGENT)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What an answer other than 2xx says: `{"error": {"code", "message", …}}` or OAuth's form of it."""
+
+    code: str
+    message: str
+    more: dict[str, Any]
+
+
+class ServiceRefusal(ArcgateError):
+    """A service of the cloud answered with an error."""
+
+    def __init__(self, status: int, problem: Problem) -> None:
+        super().__init__(problem.code, problem.message)
+        self.status = status
+        self.problem = problem
+
+
+def problem_of(answer: Answer) -> Problem:
+    """Return what the answer says, made fit for a terminal."""
+    document = answer.json()
+    error = document.get("error") if isinstance(document, dict) else None
+    if isinstance(error, dict):
+        return Problem(_text(error.get("code"), "Error"), _text(error.get("message"), f"HTTP {answer.status}"), error)
+    if isinstance(error, str):
+        description = document.get("error_description")
+        return Problem(printable(error, 100), _text(description, f"HTTP {answer.status}"), {})
+    return Problem(f"HTTP{answer.status}", f"The answer had status {answer.status}.", {})
+
+
+def require_success(answer: Answer) -> dict[str, Any]:
+    """Return the answer's JSON object, an empty one without a body; raises ServiceRefusal."""
+    if not answer.is_success:
+        raise ServiceRefusal(answer.status, problem_of(answer))
+    document = answer.json()
+    return document if isinstance(document, dict) else {}
+
+
+def _text(value: Any, fallback: str) -> str:
+    return printable(value, 1000) if isinstance(value, str) and value else fallback
