@@ -13,6 +13,7 @@ from arcgate.core.configuration import Configuration
 
 if TYPE_CHECKING:
     from arcgate.control.authority import Authority
+    from arcgate.control.login.throttle import Throttle
     from arcgate.control.login.tokens import Tokens
 
 Clock = Callable[[], datetime]
@@ -30,4 +31,5 @@ class ControlContext:
     sealer: Sealer
     catalogue: Catalogue
     tokens: "Tokens"
+    throttle: "Throttle"
     authority: "Authority"

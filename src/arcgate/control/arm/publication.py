@@ -1,0 +1,103 @@
+"""Writes what gateway nodes and agents must see of a change, in the change's own transaction."""
+
+from collections.abc import Iterable
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from arcgate.control.store import Transaction
+from arcgate.control.store.models import EndpointSetRow, GatewayRow, MachineCertificate, MachineRow, SettingRow
+from arcgate.core.snapshot import Kind
+
+
+def machine_topic(machine_id: str) -> str:
+    """Return the topic of a machine's entry and association."""
+    return f"machine:{machine_id}"
+
+
+def gateway_topic(prefix: str) -> str:
+    """Return the topic of a gateway's entry."""
+    return f"gateway:{prefix}"
+
+
+def endpoint_sets_topic(tenant_id: str) -> str:
+    """Return the topic of all endpoint sets of a tenant."""
+    return f"endpointSets:{tenant_id}"
+
+
+async def publish_gateway(transaction: Transaction, row: GatewayRow) -> int:
+    """Publish a gateway as its row is now."""
+    transaction.announce(gateway_topic(row.prefix))
+    body = {
+        "resourceId": row.resource_id,
+        "tenantId": row.tenant_id,
+        "allowedFeatures": row.allowed_features,
+        "bypass": row.bypass,  # for agents' goals; nodes have no use for it
+    }
+    return await transaction.publish(Kind.GATEWAY, row.prefix, body)
+
+
+async def withdraw_gateway(transaction: Transaction, row: GatewayRow) -> int:
+    """Publish that a gateway is gone."""
+    transaction.announce(gateway_topic(row.prefix))
+    return await transaction.publish(Kind.GATEWAY, row.prefix, None)
+
+
+async def publish_machine(transaction: Transaction, row: MachineRow) -> int:
+    """Publish a machine with its association and revoked certificates as they are now."""
+    session = transaction.session
+    await session.flush()
+    transaction.announce(machine_topic(row.id))
+    gateway = await gateway_of(session, row.id)
+    body = {
+        "resourceId": row.resource_id,
+        "tenantId": row.tenant_id,
+        "gateway": gateway.prefix if gateway is not None else None,
+        "revokedSerials": await revoked_serials(session, row.id),
+    }
+    return await transaction.publish(Kind.MACHINE, row.id, body)
+
+
+async def withdraw_machine(transaction: Transaction, machine_id: str) -> int:
+    """Publish that a machine is gone."""
+    transaction.announce(machine_topic(machine_id))
+    return await transaction.publish(Kind.MACHINE, machine_id, None)
+
+
+async def publish_endpoint_set(transaction: Transaction, row: EndpointSetRow) -> int:
+    """Publish an endpoint set as its row is now."""
+    transaction.announce(endpoint_sets_topic(row.tenant_id))
+    body = {
+        "name": row.name,
+        "tenantId": row.tenant_id,
+        "endpoints": row.endpoints,
+        "allowPrivate": row.allow_private,
+    }
+    return await transaction.publish(Kind.ENDPOINT_SET, row.key, body)
+
+
+async def withdraw_endpoint_set(transaction: Transaction, row: EndpointSetRow) -> int:
+    """Publish that an endpoint set is gone."""
+    transaction.announce(endpoint_sets_topic(row.tenant_id))
+    return await transaction.publish(Kind.ENDPOINT_SET, row.key, None)
+
+
+async def gateway_of(session: AsyncSession, machine_id: str) -> GatewayRow | None:
+    """Return the gateway that a machine is associated with."""
+    statement = select(GatewayRow).join(SettingRow, SettingRow.gateway_id == GatewayRow.id)
+    return (await session.execute(statement.where(SettingRow.machine_id == machine_id))).scalar_one_or_none()
+
+
+async def machines_of(session: AsyncSession, gateway_ids: Iterable[str]) -> list[MachineRow]:
+    """Return the machines that are associated with the gateways, in the order of their ids."""
+    statement = select(MachineRow).join(SettingRow, SettingRow.machine_id == MachineRow.id)
+    condition = SettingRow.gateway_id.in_(list(gateway_ids))
+    return list((await session.execute(statement.where(condition).order_by(MachineRow.key))).scalars())
+
+
+async def revoked_serials(session: AsyncSession, machine_id: str) -> list[str]:
+    """Return the serial numbers of a machine's revoked certificates."""
+    statement = select(MachineCertificate.serial).where(
+        MachineCertificate.machine_id == machine_id, MachineCertificate.revoked_at.is_not(None)
+    )
+    return sorted((await session.execute(statement)).scalars())

@@ -1,0 +1,34 @@
+"""All routes of the ARM-compatible API."""
+
+from starlette.routing import BaseRoute
+
+from arcgate.control.arm import (
+    endpoint_sets,
+    gateways,
+    groups,
+    machines,
+    metadata,
+    operations,
+    principals,
+    providers,
+    settings,
+    subscriptions,
+)
+from arcgate.control.context import ControlContext
+
+
+def routes(context: ControlContext) -> list[BaseRoute]:
+    """Return the routes of the ARM-compatible API."""
+    parts = (
+        metadata,
+        operations,
+        gateways,
+        settings,
+        machines,
+        endpoint_sets,
+        principals,
+        groups,
+        providers,
+        subscriptions,
+    )
+    return [route for part in parts for route in part.routes(context)]
