@@ -61,6 +61,8 @@ class Outbound:
         or StateError when a certificate file can't be used.
         """
         now = self.surroundings
+        if now.problem is not None:
+            raise now.problem
         route = route or now.routing.route(target)
         match route.way:
             case Way.GATEWAY:

@@ -6,8 +6,9 @@ Whoever owns the files (Arc Proxy, himdsd, a command) makes it; `agent.outbound`
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from arcgate.core.errors import ArcgateError
 from arcgate.core.names import HostName, Target
-from arcgate.core.patterns import EndpointPattern, parse_pattern
+from arcgate.core.patterns import EndpointPattern
 from arcgate.core.routing import Goal, Routing
 from arcgate.core.urls import Url
 
@@ -61,6 +62,8 @@ class Surroundings:
     arc_proxy: Target | None = None
     """Where a running Arc Proxy of this machine listens."""
     timeouts: Timeouts = Timeouts()
+    problem: ArcgateError | None = None
+    """Why the ways are not known: a file was damaged before it was ever read. Nothing is opened then."""
 
     @property
     def gateway(self) -> GatewayPlace | None:
@@ -79,11 +82,3 @@ class Surroundings:
         if self.proxy is None:
             return None
         return None if any(pattern.matches(target) for pattern in self.routing.proxy_bypass) else self.proxy
-
-
-def control_patterns(domain: str, port: int = 443) -> tuple[EndpointPattern, ...]:
-    """Return the control hosts of a cloud's domain; none without a domain."""
-    if not domain:
-        return ()
-    names = ("management", "login", "*.his", "packages", "download")
-    return tuple(parse_pattern(f"{name}.{domain}:{port}") for name in names)

@@ -1,0 +1,188 @@
+"""Arc Proxy's connections: read a head, find the way, open it, carry bytes, tell the story once."""
+
+import asyncio
+from collections.abc import Callable
+
+import structlog
+
+from arcgate.agent.outbound import Outbound, Tunnel, new_correlation_id, refused
+from arcgate.agent.proxy.absolute_form import parse_absolute
+from arcgate.agent.proxy.answers import INTERNAL, LIMIT_REACHED, format_refusal, refusal_of
+from arcgate.agent.proxy.forwarding import Forwarder
+from arcgate.agent.proxy.limits import ProxyLimits
+from arcgate.agent.proxy.request_log import RequestRecord
+from arcgate.core.errors import ArcgateError
+from arcgate.core.names import Target
+from arcgate.core.routing import Way
+from arcgate.core.verdicts import EndReason, Reason
+from arcgate.net.relay import Ending, relay
+from arcgate.net.streams import ByteStream, PrefixedStream, SocketStream, StreamReset, close_gently
+from arcgate.wire.connect import format_established, parse_connect
+from arcgate.wire.heads import HeadError, RequestHead, RequestReader
+
+_log = structlog.get_logger(__name__)
+
+
+class ArcProxy:
+    """Handles clients' connections; `limits` returns the newest bounds."""
+
+    def __init__(self, outbound: Outbound, limits: Callable[[], ProxyLimits]) -> None:
+        self._outbound = outbound
+        self._limits = limits
+        self._open = 0
+        self._tunnels: dict[asyncio.Task[object], tuple[Target, RequestRecord]] = {}
+
+    @property
+    def open_connections(self) -> int:
+        """Connections that are being served."""
+        return self._open
+
+    async def handle(self, client: SocketStream) -> None:
+        """Serve one connection; the listener closes it."""
+        self._open += 1
+        record = RequestRecord(new_correlation_id(), client.peer, asyncio.get_running_loop().time)
+        try:
+            await self._serve(client, record)
+        except asyncio.CancelledError:
+            record.reason = record.reason or EndReason.SHUTDOWN
+            client.abort()
+            raise
+        finally:
+            self._open -= 1
+            if record.method or record.status:
+                record.log_end()
+
+    def cut_refused(self) -> None:
+        """End the running tunnels that the newest routing refuses."""
+        routing = self._outbound.surroundings.routing
+        for task, (target, record) in list(self._tunnels.items()):
+            if routing.route(target).way is Way.REFUSE:
+                record.reason = EndReason.TARGET_NOT_ALLOWED
+                task.cancel()
+
+    async def _serve(self, client: SocketStream, record: RequestRecord) -> None:
+        try:
+            if self._open > self._limits().connections:
+                raise LIMIT_REACHED
+            received = await self._read_head(client)
+            if received is None:
+                return
+            head, raw, rest = received
+            record.method, record.target = head.method, head.target.decode("ascii")
+            if head.method == "CONNECT":
+                await self._tunnel(client, head, rest, record)
+            else:
+                await self._forward(client, head, raw + rest, record)
+        except StreamReset as error:
+            record.reason, record.detail = record.reason or Ending.CLIENT_RESET, str(error)
+            client.abort()
+        except (ArcgateError, HeadError) as error:
+            await self._refuse(client, error, record)
+        except Exception as error:
+            _log.exception("a request failed", correlation_id=record.correlation_id)
+            await self._refuse(client, error, record)
+
+    async def _read_head(self, client: SocketStream) -> tuple[RequestHead, bytes, bytes] | None:
+        """Return the head, its bytes and what came behind it; None when the client went without one."""
+        reader = RequestReader(self._limits().head)
+        raw = bytearray()
+        limit = self._limits().head_timeout
+        try:
+            async with asyncio.timeout(limit):
+                while data := await client.receive():
+                    raw += data
+                    if (head := reader.feed(data)) is not None:
+                        return head, bytes(raw[: len(raw) - len(reader.rest)]), reader.rest
+        except TimeoutError:
+            raise HeadError(Reason.HEAD_TIMEOUT, f"the head was not complete after {limit:g} s") from None
+        if reader.has_begun:
+            raise HeadError(Reason.REQUEST_MALFORMED, "the connection ended within the head")
+        return None
+
+    async def _tunnel(self, client: SocketStream, head: RequestHead, rest: bytes, record: RequestRecord) -> None:
+        request = parse_connect(head)
+        record.correlation_id = request.correlation_id or record.correlation_id
+        record.target = request.target.authority
+        tunnel = await self._open_way(request.target, record)
+        is_whole = False
+        task = asyncio.current_task()
+        assert task is not None
+        self._tunnels[task] = request.target, record
+        try:
+            record.status = 200
+            await client.send(format_established(record.correlation_id))
+            ending = await self._carry(PrefixedStream(rest, client), tunnel.stream, record)
+            is_whole = ending is Ending.COMPLETED
+            record.reason = ending
+        finally:
+            del self._tunnels[task]
+            await _let_go(tunnel.stream, is_whole)
+            if not is_whole:
+                client.abort()
+
+    async def _carry(self, client: ByteStream, target: ByteStream, record: RequestRecord) -> Ending:
+        limits = self._limits()
+        return await relay(
+            client,
+            target,
+            record.traffic,
+            idle_timeout=limits.idle_timeout,
+            half_closed_timeout=limits.half_closed_timeout,
+        )
+
+    async def _open_way(self, target: Target, record: RequestRecord) -> Tunnel:
+        now = self._outbound.surroundings
+        if now.problem is None:
+            record.route = now.routing.route(target)
+            if record.route.way is Way.GATEWAY and now.gateway is not None:
+                record.gateway = now.gateway.name
+        record.log_start()
+        return await self._outbound.open(target, correlation_id=record.correlation_id, route=record.route)
+
+    async def _forward(self, client: SocketStream, head: RequestHead, received: bytes, record: RequestRecord) -> None:
+        request = parse_absolute(head)
+        forwarder = Forwarder(client, received, request, record, self._limits().idle_timeout)
+        route = self._outbound.surroundings.routing.route(request.target)
+        if route.way is Way.REFUSE:
+            record.route = route
+            raise refused(request.target, route)
+        if route.way is Way.ENTERPRISE:
+            record.route = route
+            record.log_start()
+            stream, proxy = await self._outbound.open_to_proxy()
+            exchange = forwarder.exchange(stream, proxy)
+        else:
+            stream = (await self._open_way(request.target, record)).stream
+            exchange = forwarder.exchange(stream)
+        is_whole = False
+        try:
+            is_whole = await exchange
+        finally:
+            await _let_go(stream, is_whole)
+        if is_whole:
+            await close_gently(client)
+        else:
+            client.abort()
+
+    async def _refuse(self, client: SocketStream, error: Exception, record: RequestRecord) -> None:
+        refusal = refusal_of(error, record.correlation_id)
+        record.reason = refusal.code or INTERNAL.code.lower()
+        record.detail = " ".join(part for part in (refusal.message, refusal.detail, refusal.remedy) if part)
+        if record.status:
+            # The answer has begun; only a cut can tell the client now.
+            client.abort()
+            return
+        record.status = refusal.status
+        try:
+            async with asyncio.timeout(self._limits().head_timeout):
+                await client.send(format_refusal(refusal, record.target))
+                await close_gently(client)
+        except (StreamReset, TimeoutError):
+            client.abort()
+
+
+async def _let_go(stream: ByteStream, is_whole: bool) -> None:
+    if is_whole:
+        await stream.close()
+    else:
+        stream.abort()

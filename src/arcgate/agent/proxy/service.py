@@ -1,0 +1,197 @@
+"""`arcproxyd`: Arc Proxy as a foreground service, until SIGTERM."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+from typing import TextIO, cast
+
+import structlog
+
+from arcgate.agent.outbound import Outbound
+from arcgate.agent.paths import AgentPaths
+from arcgate.agent.proxy.arc_proxy import ArcProxy
+from arcgate.agent.proxy.limits import ProxyLimits
+from arcgate.agent.proxy.request_log import RotatingFile
+from arcgate.agent.state import ArcProxyState, ServiceLock, write_arcproxy_state
+from arcgate.agent.surroundings_watch import SurroundingsWatch
+from arcgate.core.errors import ArcgateError, StateError
+from arcgate.net.listener import Listener, listen
+from arcgate.net.logs import configure_logging
+from arcgate.net.resolver import Resolver, SystemResolver
+from arcgate.net.tasks import cancel, spawn
+
+_log = structlog.get_logger("arcproxyd")
+
+POLL = 0.5
+"""Seconds between looks at the agent's files."""
+LOCK_PATIENCE = 1.0
+"""Seconds that we try for the lock: whoever asks whether we run holds it for a moment."""
+
+
+def main() -> None:
+    """Run Arc Proxy; the exit code is 0 after SIGTERM, 1 when it can't start."""
+    paths = AgentPaths.from_environment()
+    try:
+        paths.prepare()
+        asyncio.run(run(paths))
+    except ArcgateError as error:
+        sys.exit(f"arcproxyd: {error.one_line()}")
+    except OSError as error:
+        sys.exit(f"arcproxyd: {error.strerror}: {error.filename}")
+
+
+async def run(paths: AgentPaths, resolver: Resolver | None = None) -> None:
+    """Serve until SIGTERM or SIGINT; raises StateError when the port is taken or another arcproxyd runs."""
+    log_file = RotatingFile(paths.arcproxy_log)
+    try:
+        configure_logging(file=cast("TextIO", log_file))
+        watch = SurroundingsWatch(paths)
+        configure_logging(watch.settings.value.arcproxy_log_level, file=cast("TextIO", log_file))
+        await _serve(paths, watch, resolver or SystemResolver())
+    finally:
+        log_file.close()
+
+
+async def _serve(paths: AgentPaths, watch: SurroundingsWatch, resolver: Resolver) -> None:
+    lock = ServiceLock(paths.arcproxyd_lock)
+    await _acquire(lock)
+    try:
+        sockets = open_sockets(watch.settings.value.arcproxy_port)
+        _raise_descriptor_limit()
+        service = ArcProxyService(paths, watch, resolver, sockets)
+        stopping = asyncio.Event()
+        _on_signals(stopping)
+        await service.start()
+        await stopping.wait()
+        await service.stop()
+    finally:
+        lock.release()
+
+
+class ArcProxyService:
+    """A running Arc Proxy: listener, its state file, and the look at the agent's files twice a second."""
+
+    def __init__(
+        self, paths: AgentPaths, watch: SurroundingsWatch, resolver: Resolver, sockets: list[socket.socket]
+    ) -> None:
+        self._paths = paths
+        self._watch = watch
+        self._port = int(sockets[0].getsockname()[1])
+        outbound = Outbound(lambda: watch.current, resolver)
+        self.proxy = ArcProxy(outbound, self._limits)
+        self.listener = Listener(sockets, self.proxy.handle)
+        self._watching: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begin to serve."""
+        self.listener.start()
+        self._publish()
+        self._watching = spawn("watch the agent's files", self._follow())
+        _log.info("Arc Proxy listens", addresses=" ".join(self.listener.addresses))
+
+    async def stop(self) -> None:
+        """Let tunnels end for a while, then cut them."""
+        limit = self._limits().drain_timeout
+        _log.info("Arc Proxy stops", open=self.listener.open_connections, drain_timeout=limit)
+        if self._watching is not None:
+            await cancel(self._watching)
+        await self.listener.stop(limit)
+        _log.info("Arc Proxy has stopped")
+
+    async def _follow(self) -> None:
+        while True:
+            await asyncio.sleep(POLL)
+            self.look()
+
+    def look(self) -> None:
+        """Look at the files once, and follow what they say."""
+        try:
+            if not self._watch.refresh():
+                return
+        except Exception:
+            # One bad look must not end all looking.
+            _log.exception("the agent's files could not be read")
+            return
+        self._publish()
+        self.proxy.cut_refused()
+
+    def _publish(self) -> None:
+        now = self._watch.current
+        connection_type = now.routing.connection_type
+        state = ArcProxyState(
+            os.getpid(),
+            now.routing.goal.revision,
+            tuple(self.listener.addresses),
+            connection_type,
+            {"port": self._port, "gateway": now.gateway.name if now.gateway and now.routing.uses_gateway else ""},
+        )
+        _log.info(
+            "settings in use",
+            connection_type=connection_type,
+            goal_revision=now.routing.goal.revision,
+            gateway=now.gateway.name if now.gateway else "",
+            uses_gateway=now.routing.uses_gateway,
+            enterprise_proxy=now.proxy.origin if now.proxy else "",
+        )
+        try:
+            write_arcproxy_state(self._paths, state)
+        except OSError as error:
+            _log.error("the state file can't be written", cause=str(error))
+
+    def _limits(self) -> ProxyLimits:
+        return ProxyLimits.of(self._watch.settings.value.values)
+
+
+def open_sockets(port: int) -> list[socket.socket]:
+    """Return listening sockets on both loopback addresses; raises StateError (LISTEN_FAILED) if one is taken."""
+    sockets = [listen("127.0.0.1", port)]
+    if not _has_ipv6_loopback():
+        _log.warning("this host has no ::1, Arc Proxy listens on 127.0.0.1 only")
+        return sockets
+    try:
+        sockets.append(listen("::1", int(sockets[0].getsockname()[1])))
+    except StateError:
+        sockets[0].close()
+        raise
+    return sockets
+
+
+def _has_ipv6_loopback() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+async def _acquire(lock: ServiceLock) -> None:
+    tries = int(LOCK_PATIENCE / 0.1)
+    for _ in range(tries):
+        with contextlib.suppress(StateError):
+            lock.acquire()
+            return
+        await asyncio.sleep(0.1)
+    lock.acquire()
+
+
+def _on_signals(stopping: asyncio.Event) -> None:
+    loop = asyncio.get_running_loop()
+    for one in (signal.SIGTERM, signal.SIGINT):
+        # Windows' loops have no signal handlers; its service manager ends the process.
+        with contextlib.suppress(NotImplementedError):
+            loop.add_signal_handler(one, stopping.set)
+
+
+def _raise_descriptor_limit() -> None:
+    """Use as many descriptors as we may: a tunnel takes two."""
+    if sys.platform == "win32":
+        return
+    import resource
+
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

@@ -1,0 +1,182 @@
+"""The surroundings as the agent's files say: read again when a file has changed, kept when one is damaged."""
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import structlog
+
+from arcgate.agent.cloud import Cloud, load_cloud
+from arcgate.agent.local_settings import LocalSettings, load_settings
+from arcgate.agent.outbound import Outbound
+from arcgate.agent.paths import AgentPaths
+from arcgate.agent.state import is_running, read_arcproxy_state, read_goal, read_identity
+from arcgate.agent.surroundings import GatewayPlace, Surroundings, Timeouts
+from arcgate.core.addresses import AddressClass, classify
+from arcgate.core.errors import ArcgateError, StateError
+from arcgate.core.names import HostName, Target, parse_host
+from arcgate.core.routing import ConnectionType, Goal, Routing
+from arcgate.core.urls import Url
+from arcgate.net.resolver import Resolver, SystemResolver
+
+_log = structlog.get_logger(__name__)
+
+Value = TypeVar("Value")
+Signature = tuple[object, ...]
+
+LOOPBACK = parse_host("127.0.0.1")
+
+
+class _Part(Generic[Value]):
+    """One value that is made from files; a failure keeps the last good one and is logged once."""
+
+    def __init__(self, name: str, files: Callable[[], Iterable[Path]], load: Callable[[], Value], first: Value) -> None:
+        self._name = name
+        self._files = files
+        self._load = load
+        self._signature: Signature | None = None
+        self._was_loaded = False
+        self.value = first
+        self.problem: ArcgateError | None = None
+
+    def refresh(self) -> bool:
+        """Read again when a file has changed; say whether the part is another one now."""
+        signature = tuple(_signature(file) for file in self._files())
+        if signature == self._signature:
+            return False
+        self._signature = signature
+        try:
+            self.value = self._load()
+        except ArcgateError as error:
+            _log.error("a file can't be used, what it last said holds", file=self._name, cause=error.one_line())
+            self.problem = None if self._was_loaded else error
+        else:
+            self._was_loaded, self.problem = True, None
+        return True
+
+
+class SurroundingsWatch:
+    """Holds the newest surroundings; call `refresh` to look at the files."""
+
+    def __init__(
+        self, paths: AgentPaths, environment: Mapping[str, str] | None = None, *, cloud: Cloud | None = None
+    ) -> None:
+        """Look at the files of `paths`; a given cloud goes before the one that the machine is connected to."""
+        self._paths = paths
+        self._environment = os.environ if environment is None else environment
+        self._given_cloud = cloud
+        self.settings = _Part("localconfig.json", self._settings_files, self._load_settings, LocalSettings())
+        self.cloud = _Part[Cloud | None]("the cloud definition", self._cloud_files, self._load_cloud, cloud)
+        self.goal = _Part[Goal | None]("goal.json", lambda: (paths.goal,), lambda: read_goal(paths), None)
+        self._certificate: Signature = ()
+        self.current = Surroundings()
+        self.refresh()
+
+    def refresh(self) -> bool:
+        """Look at the files; say whether `current` is another one now."""
+        changed = [self.settings.refresh(), self.cloud.refresh(), self.goal.refresh(), self._certificate_changed()]
+        if any(changed):
+            self.current = self._make()
+        return any(changed)
+
+    def for_agent(self) -> Surroundings:
+        """Return fresh surroundings for the agent's own requests: with Arc Proxy, while it runs."""
+        self.refresh()
+        if not self.current.routing.uses_gateway or not is_running(self._paths.arcproxyd_lock):
+            return self.current
+        port = read_arcproxy_state(self._paths).extra.get("port", self.settings.value.arcproxy_port)
+        return replace(self.current, arc_proxy=Target(LOOPBACK, int(port)))
+
+    def _settings_files(self) -> tuple[Path, ...]:
+        return (self._paths.local_configuration,)
+
+    def _load_settings(self) -> LocalSettings:
+        settings = load_settings(self._paths, self._environment)
+        for problem in settings.problems:
+            if " proxy.url " in problem:
+                # Without its proxy the machine would go direct, which nobody asked for.
+                raise StateError("PROXY_UNUSABLE", problem, remedy="Set it again: 'azcmagent config set proxy.url URL'.")
+            _log.warning("a setting can't be used", problem=problem)
+        return settings
+
+    def _cloud_files(self) -> tuple[Path, ...]:
+        clouds = self._paths.clouds
+        return (self._paths.agent_configuration, clouds, *sorted(clouds.glob("*.json")))
+
+    def _load_cloud(self) -> Cloud | None:
+        if self._given_cloud is not None:
+            return self._given_cloud
+        identity = read_identity(self._paths)
+        return load_cloud(self._paths, identity.cloud) if identity is not None else None
+
+    def _certificate_changed(self) -> bool:
+        files = (self._paths.machine_certificate, self._paths.machine_key)
+        before, self._certificate = self._certificate, tuple(_signature(file) for file in files)
+        return before != self._certificate
+
+    def _make(self) -> Surroundings:
+        settings, cloud = self.settings.value, self.cloud.value
+        proxy = _usable_proxy(settings)
+        routing = Routing(
+            self.goal.value or Goal(),
+            ConnectionType(settings.connection_type),
+            proxy is not None,
+            settings.proxy_bypass,
+            own_ports=frozenset({settings.arcproxy_port}),
+        )
+        has_certificate = self._paths.machine_certificate.exists() and self._paths.machine_key.exists()
+        return Surroundings(
+            routing=routing,
+            proxy=proxy,
+            gateway_address=settings.gateway_address,
+            front=_front(cloud),
+            control=cloud.control_hosts if cloud is not None else (),
+            ca_pem=cloud.ca_pem if cloud is not None else "",
+            certificate=(self._paths.machine_certificate, self._paths.machine_key) if has_certificate else None,
+            timeouts=_timeouts(settings),
+            # Without the cloud its control plane is unreachable, which himdsd reports; tunnels don't need it.
+            problem=self.settings.problem or self.goal.problem,
+        )
+
+
+def outbound_for_agent(
+    paths: AgentPaths,
+    environment: Mapping[str, str] | None = None,
+    *,
+    cloud: Cloud | None = None,
+    resolver: Resolver | None = None,
+) -> Outbound:
+    """Return what opens the connections of himdsd and azcmagent; it follows the agent's files by itself."""
+    watch = SurroundingsWatch(paths, environment, cloud=cloud)
+    return Outbound(watch.for_agent, resolver or SystemResolver())
+
+
+def _usable_proxy(settings: LocalSettings) -> Url | None:
+    """Return the enterprise proxy, unless it is Arc Proxy: machine-wide HTTPS_PROXY may well name that."""
+    proxy = settings.proxy_url
+    if proxy is None or proxy.target.port != settings.arcproxy_port:
+        return proxy
+    host = proxy.target.host
+    is_ours = host == "localhost" or (not isinstance(host, str) and classify(host) is AddressClass.LOOPBACK)
+    return None if is_ours else proxy
+
+
+def _front(cloud: Cloud | None) -> GatewayPlace | None:
+    if cloud is None or cloud.front is None:
+        return None
+    return GatewayPlace(HostName(str(cloud.front.host)), cloud.front.port, cloud.address)
+
+
+def _timeouts(settings: LocalSettings) -> Timeouts:
+    connect = settings.values.get("arcproxy.timeout.connect", Timeouts().dial)
+    return Timeouts(connect, connect, settings.values.get("arcproxy.timeout.answer", Timeouts().answer))
+
+
+def _signature(file: Path) -> Signature:
+    try:
+        status = file.stat()
+    except OSError as error:
+        return (error.errno,)
+    return (status.st_ino, status.st_size, status.st_mtime_ns)
