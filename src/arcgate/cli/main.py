@@ -1,21 +1,57 @@
 """The command `arcgate`: its groups, and the one place where errors become exit codes."""
 
+import platform
 import sys
 
 import click
 
 from arcgate import __version__
+from arcgate.cli.audit_commands import audit_command
 from arcgate.cli.configuration_commands import config_group
+from arcgate.cli.endpoint_set_commands import endpoint_set_group
 from arcgate.cli.failures import run_command
+from arcgate.cli.gateway_commands import gateway_group
+from arcgate.cli.group_commands import group_group
+from arcgate.cli.login_commands import account_group, device_group, login_command, logout_command
+from arcgate.cli.machine_commands import machine_group
+from arcgate.cli.service_principal_commands import service_principal_group
+from arcgate.cli.setting_commands import setting_group
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="arcgate")
 def arcgate() -> None:
-    """Run an Arc gateway of your own, and operate it."""
+    """Run an Arc gateway of your own, and operate it.
+
+    \b
+    Try it:            arcgate sandbox
+    Run a server:      arcgate config example > /etc/arcgate/arcgate.toml; arcgate serve
+    Operate it:        arcgate login, then group, gateway, machine, setting, endpoint-set, audit
+    Shell completion:  eval "$(_ARCGATE_COMPLETE=bash_source arcgate)"   (or zsh_source, fish_source)
+    """
 
 
-arcgate.add_command(config_group)
+@arcgate.command("version")
+def version() -> None:
+    """Print the version of Arcgate and of what it runs on."""
+    click.echo(f"arcgate {__version__} (Python {platform.python_version()}, {platform.system()} {platform.machine()})")
+
+
+for command in (
+    login_command,
+    logout_command,
+    account_group,
+    device_group,
+    group_group,
+    gateway_group,
+    setting_group,
+    machine_group,
+    endpoint_set_group,
+    service_principal_group,
+    audit_command,
+    config_group,
+):
+    arcgate.add_command(command)
 
 
 def main() -> None:

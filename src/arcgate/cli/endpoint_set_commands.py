@@ -1,0 +1,149 @@
+"""`arcgate endpoint-set`: targets of one's own, named in a gateway's allowed features like a feature."""
+
+from typing import Any
+
+import click
+
+from arcgate.cli.output import Columns, at, output_option, show, show_list
+from arcgate.cli.resource_options import (
+    SpreadCommand,
+    confirm,
+    group_option,
+    list_path,
+    name_option,
+    resource_path,
+    split_values,
+    yes_option,
+)
+from arcgate.cli.session import ARCGATE, Session, run
+from arcgate.core.patterns import parse_pattern
+from arcgate.core.resource_ids import ENDPOINT_SET_TYPE
+
+_COLUMNS: Columns = {
+    "NAME": at("name"),
+    "RESOURCE GROUP": lambda row: row["id"].split("/")[4],
+    "ENDPOINTS": at("properties", "endpoints"),
+    "PRIVATE": at("properties", "allowPrivate"),
+    "DESCRIPTION": at("properties", "description"),
+}
+_name = name_option("--endpoint-set-name", what="endpoint set")
+_endpoints_help = "Targets: HOST, *.SUFFIX, ADDRESS or NETWORK, with :PORT unless it is 443."
+
+
+@click.group("endpoint-set")
+def endpoint_set_group() -> None:
+    """Targets of your own, for gateways to carry."""
+
+
+@endpoint_set_group.command("create", cls=SpreadCommand, spread=["--endpoints"])
+@_name
+@group_option
+@click.option("--endpoints", multiple=True, required=True, metavar="ENDPOINT…", help=_endpoints_help)
+@click.option("--allow-private", is_flag=True, help="Also when they resolve to private addresses.")
+@click.option("--description", default="", help="What they are.")
+@output_option
+def create(
+    name: str,
+    resource_group: str,
+    subscription: str | None,
+    endpoints: tuple[str, ...],
+    allow_private: bool,
+    description: str,
+    form: str | None,
+) -> None:
+    """Create an endpoint set, or replace it."""
+    properties = {"endpoints": _parse(endpoints), "allowPrivate": allow_private, "description": description}
+    show(run(_put(name, resource_group, subscription, properties)), form, _COLUMNS)
+
+
+@endpoint_set_group.command("update", cls=SpreadCommand, spread=["--endpoints"])
+@_name
+@group_option
+@click.option("--endpoints", multiple=True, metavar="ENDPOINT…", help=_endpoints_help)
+@click.option("--allow-private/--no-allow-private", default=None, help="Also when they resolve to private addresses.")
+@click.option("--description", help="What they are.")
+@output_option
+def update(
+    name: str,
+    resource_group: str,
+    subscription: str | None,
+    endpoints: tuple[str, ...],
+    allow_private: bool | None,
+    description: str | None,
+    form: str | None,
+) -> None:
+    """Change an endpoint set."""
+    changes: dict[str, Any] = {"allowPrivate": allow_private, "description": description}
+    changes = {key: value for key, value in changes.items() if value is not None}
+    if endpoints:
+        changes["endpoints"] = _parse(endpoints)
+    if not changes:
+        raise click.UsageError("say what to change: --endpoints, --allow-private or --description.")
+
+    async def work() -> Any:
+        known = await _get(name, resource_group, subscription)
+        kept = {key: known["properties"][key] for key in ("endpoints", "allowPrivate", "description")}
+        return await _put(name, resource_group, subscription, {**kept, **changes})
+
+    show(run(work()), form, _COLUMNS)
+
+
+def _parse(values: tuple[str, ...]) -> list[str]:
+    endpoints = split_values(values)
+    for one in endpoints:
+        parse_pattern(one)
+    return endpoints
+
+
+async def _put(name: str, group: str, subscription: str | None, properties: dict[str, Any]) -> Any:
+    session = Session.open()
+    return await session.put(await _path(session, subscription, group, name), ARCGATE, {"properties": properties})
+
+
+async def _get(name: str, group: str, subscription: str | None) -> Any:
+    session = Session.open()
+    return await session.get(await _path(session, subscription, group, name), ARCGATE)
+
+
+@endpoint_set_group.command("list")
+@click.option("-g", "--resource-group", help="Only of this resource group.")
+@click.option("--subscription", metavar="NAME_OR_ID", help="Default: the current one.")
+@output_option
+def list_endpoint_sets(resource_group: str | None, subscription: str | None, form: str | None) -> None:
+    """List endpoint sets."""
+
+    async def work() -> list[Any]:
+        session = Session.open()
+        path = list_path(await session.find_subscription(subscription), resource_group, ENDPOINT_SET_TYPE)
+        return await session.list_all(path, ARCGATE)
+
+    show_list(run(work()), form, _COLUMNS)
+
+
+@endpoint_set_group.command("show")
+@_name
+@group_option
+@output_option
+def show_endpoint_set(name: str, resource_group: str, subscription: str | None, form: str | None) -> None:
+    """Show an endpoint set."""
+    show(run(_get(name, resource_group, subscription)), form, _COLUMNS)
+
+
+@endpoint_set_group.command("delete")
+@_name
+@group_option
+@yes_option
+def delete(name: str, resource_group: str, subscription: str | None, yes: bool) -> None:
+    """Delete an endpoint set; gateways stop carrying its targets."""
+    confirm(f"Delete the endpoint set {name}?", yes)
+
+    async def work() -> bool:
+        session = Session.open()
+        return await session.delete(await _path(session, subscription, resource_group, name), ARCGATE)
+
+    if not run(work()):
+        click.echo(f"There was no endpoint set {name}.", err=True)
+
+
+async def _path(session: Session, subscription: str | None, group: str, name: str) -> str:
+    return resource_path(await session.find_subscription(subscription), group, ENDPOINT_SET_TYPE, name, "endpoint set")

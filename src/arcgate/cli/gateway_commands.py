@@ -1,0 +1,172 @@
+"""`arcgate gateway`: gateway resources."""
+
+from typing import Any
+
+import click
+
+from arcgate.cli.output import Columns, at, output_option, show, show_list
+from arcgate.cli.resource_options import (
+    SpreadCommand,
+    confirm,
+    group_option,
+    group_path,
+    list_path,
+    name_option,
+    no_wait_option,
+    parse_tags,
+    refuse_expanded_star,
+    resource_path,
+    split_values,
+    yes_option,
+)
+from arcgate.cli.session import HYBRID_COMPUTE, RESOURCES, Session, run
+from arcgate.core.resource_ids import GATEWAY_TYPE
+
+_COLUMNS: Columns = {
+    "NAME": at("name"),
+    "RESOURCE GROUP": lambda row: row["id"].split("/")[4],
+    "LOCATION": at("location"),
+    "ENDPOINT": at("properties", "gatewayEndpoint"),
+    "ALLOWED FEATURES": at("properties", "allowedFeatures"),
+    "STATE": at("properties", "provisioningState"),
+}
+
+_features_option = click.option(
+    "--allowed-features",
+    multiple=True,
+    metavar="FEATURE…",
+    help="Features that the gateway carries, separated by spaces or commas; '*' (in quotes) is all of them.",
+)
+_tags_option = click.option("--tags", multiple=True, metavar="KEY=VALUE", help="Tags.")
+_name = name_option("--gateway-name", what="gateway")
+_SPREAD = ["--allowed-features", "--tags"]
+
+
+@click.group("gateway")
+def gateway_group() -> None:
+    """Gateways: one name each, through which machines reach all their targets."""
+
+
+@gateway_group.command("create", cls=SpreadCommand, spread=_SPREAD)
+@_name
+@group_option
+@click.option("-l", "--location", help="Location; default is the resource group's.")
+@click.option(
+    "--gateway-type", type=click.Choice(["Public"], case_sensitive=False), default="Public", show_default=True
+)
+@_features_option
+@_tags_option
+@no_wait_option
+@output_option
+def create(
+    name: str,
+    resource_group: str,
+    subscription: str | None,
+    location: str | None,
+    gateway_type: str,
+    allowed_features: tuple[str, ...],
+    tags: tuple[str, ...],
+    no_wait: bool,
+    form: str | None,
+) -> None:
+    """Create a gateway. The answer holds its name on the network: properties.gatewayEndpoint."""
+    properties = {"gatewayType": gateway_type, "allowedFeatures": _features(allowed_features) or ["*"]}
+
+    async def work() -> Any:
+        session = Session.open()
+        wanted = await session.find_subscription(subscription)
+        where = location or (await session.get(group_path(wanted, resource_group), RESOURCES))["location"]
+        body = {"location": where, "tags": parse_tags(tags), "properties": properties}
+        path = resource_path(wanted, resource_group, GATEWAY_TYPE, name, "gateway")
+        return await session.put(path, HYBRID_COMPUTE, body, wait=not no_wait)
+
+    show(run(work()), form, _COLUMNS)
+
+
+def _features(given: tuple[str, ...]) -> list[str]:
+    features = split_values(given)
+    refuse_expanded_star("--allowed-features", features)
+    return features
+
+
+@gateway_group.command("list")
+@click.option("-g", "--resource-group", help="Only of this resource group.")
+@click.option("--subscription", metavar="NAME_OR_ID", help="Default: the current one.")
+@output_option
+def list_gateways(resource_group: str | None, subscription: str | None, form: str | None) -> None:
+    """List gateways."""
+
+    async def work() -> list[Any]:
+        session = Session.open()
+        path = list_path(await session.find_subscription(subscription), resource_group, GATEWAY_TYPE)
+        return await session.list_all(path, HYBRID_COMPUTE)
+
+    show_list(run(work()), form, _COLUMNS)
+
+
+@gateway_group.command("show")
+@_name
+@group_option
+@output_option
+def show_gateway(name: str, resource_group: str, subscription: str | None, form: str | None) -> None:
+    """Show a gateway."""
+
+    async def work() -> Any:
+        session = Session.open()
+        wanted = await session.find_subscription(subscription)
+        return await session.get(resource_path(wanted, resource_group, GATEWAY_TYPE, name, "gateway"), HYBRID_COMPUTE)
+
+    show(run(work()), form, _COLUMNS)
+
+
+@gateway_group.command("update", cls=SpreadCommand, spread=_SPREAD)
+@_name
+@group_option
+@_features_option
+@_tags_option
+@output_option
+def update(
+    name: str,
+    resource_group: str,
+    subscription: str | None,
+    allowed_features: tuple[str, ...],
+    tags: tuple[str, ...],
+    form: str | None,
+) -> None:
+    """Change what a gateway carries; nodes enforce it within seconds, also on open tunnels."""
+    body: dict[str, Any] = {}
+    if features := _features(allowed_features):
+        body["properties"] = {"allowedFeatures": features}
+    if tags:
+        body["tags"] = parse_tags(tags)
+    if not body:
+        raise click.UsageError("say what to change: --allowed-features or --tags.")
+
+    async def work() -> Any:
+        session = Session.open()
+        wanted = await session.find_subscription(subscription)
+        path = resource_path(wanted, resource_group, GATEWAY_TYPE, name, "gateway")
+        return (await session.send("PATCH", path, HYBRID_COMPUTE, body=body)).json()
+
+    show(run(work()), form, _COLUMNS)
+
+
+@gateway_group.command("delete")
+@_name
+@group_option
+@click.option("--force", is_flag=True, help="Also detach the machines that are still associated.")
+@yes_option
+@no_wait_option
+def delete(name: str, resource_group: str, subscription: str | None, force: bool, yes: bool, no_wait: bool) -> None:
+    """Delete a gateway; refused while machines are associated, unless forced."""
+    confirm(f"Delete the gateway {name}?", yes)
+
+    async def work() -> bool:
+        session = Session.open()
+        wanted = await session.find_subscription(subscription)
+        path = resource_path(wanted, resource_group, GATEWAY_TYPE, name, "gateway")
+        query = {"force": "true"} if force else {}
+        return await session.delete(path, HYBRID_COMPUTE, query, wait=not no_wait)
+
+    if not run(work()):
+        click.echo(f"There was no gateway {name}.", err=True)

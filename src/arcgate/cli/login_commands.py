@@ -1,0 +1,252 @@
+"""`arcgate login`, `logout` and `account`."""
+
+import base64
+import json
+import os
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from arcgate.cli.failures import LoginNeeded
+from arcgate.cli.outbound import make_client
+from arcgate.cli.output import Columns, at, output_option, show, show_list
+from arcgate.cli.profile import Profile, ProfileFolder, Tokens
+from arcgate.cli.secrets_input import read_secret, refuse_secret_argument
+from arcgate.cli.session import ARCGATE, SUBSCRIPTIONS, Session, run, with_subscription
+from arcgate.cli.sign_in import (
+    CloudEndpoints,
+    discover_cloud,
+    discover_issuer,
+    refresh,
+    sign_in_with_device_code,
+    sign_in_with_secret,
+)
+from arcgate.core.errors import InputError
+from arcgate.core.names import parse_target
+from arcgate.core.urls import parse_url
+from arcgate.net.http_client import HttpClient
+
+ENDPOINT_VARIABLE = "ARCGATE_ENDPOINT"
+LARGEST_CA = 1024 * 1024
+
+_SUBSCRIPTION: Columns = {
+    "NAME": at("displayName"),
+    "SUBSCRIPTION": at("subscriptionId"),
+    "STATE": at("state"),
+    "TENANT": at("tenantId"),
+    "DEFAULT": at("isDefault"),
+}
+
+
+@click.command("login")
+@click.option("--endpoint", metavar="URL", help=f"The ARM endpoint. Default: the last one, or ${ENDPOINT_VARIABLE}.")
+@click.option("--ca", type=click.Path(path_type=Path), help="PEM file of authorities to trust for the endpoint.")
+@click.option("--connect-to", metavar="HOST:PORT", help="Dial this in place of the endpoint's names, and remember it.")
+@click.option("--use-device-code", is_flag=True, help="Sign in as a user with a code, on any device. The default.")
+@click.option("--service-principal", is_flag=True, help="Sign in as a service principal.")
+@click.option("-u", "--username", metavar="ID", help="Client id of the service principal.")
+@click.option("-t", "--tenant", help="Tenant: its GUID or domain.")
+@click.option("--password-file", metavar="FILE", help="File with the client secret, 0600; - is standard input.")
+@click.option("-p", "--password", callback=refuse_secret_argument, expose_value=False, hidden=True)
+def login_command(
+    endpoint: str | None,
+    ca: Path | None,
+    connect_to: str | None,
+    use_device_code: bool,
+    service_principal: bool,
+    username: str | None,
+    tenant: str | None,
+    password_file: str | None,
+) -> None:
+    """Log in to a control plane, as a user with a device code or as a service principal.
+
+    The secret of a service principal comes from --password-file, from $ARCGATE_CLIENT_SECRET or from a prompt.
+    """
+    if service_principal and (use_device_code or not (username and tenant)):
+        raise click.UsageError("--service-principal goes with --username ID and --tenant T, not with a device code.")
+    if not service_principal and (username or password_file):
+        raise click.UsageError("--username and --password-file go with --service-principal.")
+    folder = ProfileFolder.find()
+    profile = _prepare(folder.load(), endpoint, ca, connect_to)
+    secret = read_secret(password_file, os.environ) if service_principal else ""
+    subscriptions = run(_login(folder, profile, username or "", secret, tenant or ""))
+    show_list(subscriptions, None, _SUBSCRIPTION)
+    if not subscriptions:
+        click.echo("You are logged in, but no subscription is yours yet: ask for a role.", err=True)
+
+
+def _prepare(profile: Profile, endpoint: str | None, ca: Path | None, connect_to: str | None) -> Profile:
+    """Return the profile to log in with: what is given wins over what is remembered for the same endpoint."""
+    given = endpoint or os.environ.get(ENDPOINT_VARIABLE) or profile.endpoint
+    if not given:
+        raise click.UsageError("--endpoint URL is needed for the first login: https://management.<domain>")
+    wanted = _normal_endpoint(given)
+    fresh = profile if wanted == profile.endpoint else Profile(endpoint=wanted)
+    if ca is not None:
+        fresh = replace(fresh, ca=_read_ca(ca))
+    if connect_to is not None:
+        fresh = replace(fresh, address=parse_target(connect_to).authority if connect_to else "")
+    return fresh
+
+
+def _normal_endpoint(text: str) -> str:
+    url = parse_url(text if "://" in text else f"https://{text}")
+    if not url.is_tls or url.path != "/" or url.user:
+        raise InputError("EndpointInvalid", f"{url} is not an endpoint.", remedy="Write https://HOST or HOST.")
+    return url.origin
+
+
+def _read_ca(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            data = file.read(LARGEST_CA + 1) if path.is_file() else b""
+        text = data.decode("ascii")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError("CaUnusable", f"{path} can't be used.", cause=str(error)) from None
+    if "-----BEGIN CERTIFICATE-----" not in text or len(data) > LARGEST_CA:
+        raise InputError("CaUnusable", f"{path} holds no certificates in PEM form.", remedy="Name the CA's PEM file.")
+    return text
+
+
+async def _login(folder: ProfileFolder, profile: Profile, client_id: str, secret: str, tenant: str) -> list[Any]:
+    client = make_client(profile.address, profile.ca)
+    cloud = await discover_cloud(client, profile.endpoint)
+    profile = replace(profile, login=cloud.login, audience=cloud.audience)
+    if secret:
+        issuer = await discover_issuer(client, cloud.login, tenant)
+        tokens = await sign_in_with_secret(client, issuer, cloud.audience, client_id, secret, time.time())
+        profile = replace(profile, tenant_id=tenant, user=client_id, user_type="servicePrincipal")
+    else:
+        profile, tokens = await _login_user(folder, profile, client, cloud, tenant)
+    return await choose_subscription(Session(folder, profile, tokens, client))
+
+
+async def _login_user(
+    folder: ProfileFolder, profile: Profile, client: HttpClient, cloud: CloudEndpoints, tenant: str
+) -> tuple[Profile, Tokens]:
+    issuer = await discover_issuer(client, cloud.login, tenant or "organizations")
+    tokens = await sign_in_with_device_code(client, issuer, cloud.audience, _announce, time.time)
+    profile = replace(profile, tenant_id=tenant, user="", user_type="user")
+    session = Session(folder, profile, tokens, client)
+    tenants = await session.list_all("/tenants", SUBSCRIPTIONS)
+    if tenants:
+        profile = replace(profile, tenant_id=str(tenants[0]["tenantId"]))
+        issuer = await discover_issuer(client, cloud.login, profile.tenant_id)
+        tokens = await refresh(client, issuer, cloud.audience, tokens, time.time())
+    return replace(profile, user=_name_in(tokens)), tokens
+
+
+def _announce(message: str, code: str) -> None:
+    click.echo(message or f"Approve the code {code}: arcgate device approve {code}", err=True)
+
+
+def _name_in(tokens: Tokens) -> str:
+    """Return whose token it is, for display only: nothing is decided by it."""
+    try:
+        middle = tokens.access_token.split(".")[1]
+        claims = json.loads(base64.urlsafe_b64decode(middle + "=" * (-len(middle) % 4)))
+        return str(claims.get("upn") or claims.get("oid") or "")
+    except (IndexError, ValueError, AttributeError, RecursionError):
+        return ""
+
+
+async def choose_subscription(session: Session) -> list[Any]:
+    """Store the session with its first subscription (or the one it had) as the current one; return all of them."""
+    subscriptions = await session.list_all("/subscriptions", SUBSCRIPTIONS)
+    kept = [one for one in subscriptions if one["subscriptionId"] == session.profile.subscription_id]
+    profile = replace(session.profile, subscription_id="", subscription_name="")
+    if subscriptions:
+        profile = with_subscription(profile, (kept or subscriptions)[0])
+    session.profile = profile
+    session.folder.save(profile)
+    session.folder.save_tokens(session.tokens)
+    return [_mark(one, profile) for one in subscriptions]
+
+
+def _mark(subscription: dict[str, Any], profile: Profile) -> dict[str, Any]:
+    return {**subscription, "isDefault": subscription["subscriptionId"] == profile.subscription_id}
+
+
+@click.command("logout")
+def logout_command() -> None:
+    """Forget the tokens; the endpoint is remembered."""
+    if not ProfileFolder.find().forget():
+        raise LoginNeeded
+
+
+@click.group("account")
+def account_group() -> None:
+    """The login, and the subscription that commands work in."""
+
+
+@account_group.command("show")
+@output_option
+def show_account(form: str | None) -> None:
+    """Show who is logged in where, and the current subscription."""
+    profile = Session.open().profile
+    document = {
+        "endpoint": profile.endpoint,
+        "id": profile.subscription_id,
+        "name": profile.subscription_name,
+        "tenantId": profile.tenant_id,
+        "user": {"name": profile.user, "type": profile.user_type},
+    }
+    columns = {"ENDPOINT": at("endpoint"), "NAME": at("name"), "SUBSCRIPTION": at("id"), "USER": at("user", "name")}
+    show(document, form, columns)
+
+
+@account_group.command("list")
+@output_option
+def list_accounts(form: str | None) -> None:
+    """List the subscriptions that you may see."""
+    session = Session.open()
+    found = run(session.list_all("/subscriptions", SUBSCRIPTIONS))
+    show_list([_mark(one, session.profile) for one in found], form, _SUBSCRIPTION)
+
+
+@account_group.command("set")
+@click.option("-s", "--subscription", required=True, metavar="NAME_OR_ID", help="The subscription to work in.")
+def set_account(subscription: str) -> None:
+    """Choose the subscription that commands work in."""
+    session = Session.open()
+    found = run(session.look_up_subscription(subscription))
+    session.folder.save(with_subscription(session.profile, found))
+
+
+@account_group.command("get-access-token")
+@output_option
+def get_access_token(form: str | None) -> None:
+    """Print an access token for the API, renewed if need be."""
+    session = Session.open()
+    tokens = run(session.token())
+    document = {
+        "accessToken": tokens.access_token,
+        "expiresOn": datetime.fromtimestamp(tokens.expires_at, UTC).isoformat(timespec="seconds"),
+        "expires_on": int(tokens.expires_at),
+        "subscription": session.profile.subscription_id,
+        "tenant": session.profile.tenant_id,
+        "tokenType": "Bearer",
+    }
+    show(document, form, {"TOKEN": at("accessToken")})
+
+
+@click.group("device")
+def device_group() -> None:
+    """Device codes: logins that wait on another device."""
+
+
+@device_group.command("approve")
+@click.argument("user_code")
+def approve_device(user_code: str) -> None:
+    """Approve the login that shows USER_CODE; it becomes a login as you."""
+    code = user_code.strip().upper()
+    if not code.isascii() or not code.replace("-", "").isalnum() or len(code) > 40:
+        raise InputError("UserCodeInvalid", f"{user_code[:40]!a} is not a code.", remedy="Type it as it is shown.")
+    session = Session.open()
+    path = f"/tenants/{session.profile.tenant_id}/providers/Arcgate.Network/deviceCodes/{code}/approve"
+    run(session.send("POST", path, ARCGATE))
+    click.echo("Approved.")

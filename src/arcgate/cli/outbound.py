@@ -1,0 +1,96 @@
+"""How the operator's command reaches the control plane: a fixed address, an enterprise proxy, or DNS."""
+
+import base64
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import ip_address, ip_network
+
+from arcgate.core.errors import Hop, InputError
+from arcgate.core.names import Target, parse_target
+from arcgate.core.urls import Url, parse_url
+from arcgate.net.dialer import connect_through, dial, start_tls
+from arcgate.net.http_client import HttpClient
+from arcgate.net.resolver import Resolver, SystemResolver
+from arcgate.net.streams import ByteStream
+from arcgate.net.tls import client_context
+
+DIAL_TIMEOUT = 10.0
+"""Seconds for a connection to be accepted, and for a proxy to answer."""
+
+
+@dataclass(frozen=True)
+class Outbound:
+    """Opens streams to targets. `address` is dialled instead of any target; otherwise the environment decides."""
+
+    address: Target | None = None
+    ca_pem: str = ""
+    environment: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    resolver: Resolver = field(default_factory=SystemResolver)
+
+    async def open_stream(self, target: Target) -> ByteStream:
+        """Return a stream to the target; raises HopError or InputError (a malformed proxy variable)."""
+        if self.address is not None:
+            return await self._dial(self.address)
+        proxy = proxy_for(target, self.environment)
+        return await self._dial(target) if proxy is None else await self._through(proxy, target)
+
+    async def _dial(self, target: Target) -> ByteStream:
+        addresses = [target.host] if not isinstance(target.host, str) else await self.resolver.resolve(target.host)
+        return await dial(addresses, target.port, DIAL_TIMEOUT)
+
+    async def _through(self, proxy: Url, target: Target) -> ByteStream:
+        opened = await self._dial(proxy.target)
+        stream = opened
+        try:
+            if proxy.is_tls:
+                context = client_context(ca_pem=self.ca_pem)
+                stream = await start_tls(stream, context, str(proxy.target.host), DIAL_TIMEOUT, hop=Hop.PROXY)
+            tunnel, _ = await connect_through(
+                stream, target, DIAL_TIMEOUT, hop=Hop.PROXY, via=proxy.origin, fields=_credentials(proxy)
+            )
+        except BaseException:
+            await opened.close()
+            raise
+        return tunnel
+
+
+def make_client(address: str, ca_pem: str) -> HttpClient:
+    """Return an HTTP client for a profile's address and authorities; raises InputError or StateError."""
+    outbound = Outbound(parse_target(address) if address else None, ca_pem)
+    return HttpClient(outbound.open_stream, client_context(ca_pem=ca_pem), "arcgate-cli")
+
+
+def proxy_for(target: Target, environment: Mapping[str, str]) -> Url | None:
+    """Return the proxy that HTTPS_PROXY and NO_PROXY want for a target, None for a direct connection."""
+    text = environment.get("https_proxy") or environment.get("HTTPS_PROXY") or ""
+    exempt = environment.get("no_proxy") or environment.get("NO_PROXY") or ""
+    if not text or _is_exempt(target, exempt):
+        return None
+    try:
+        return parse_url(text if "://" in text else f"http://{text}")
+    except InputError as error:
+        raise InputError(error.code, f"HTTPS_PROXY: {error.sentence}", cause=error.cause, remedy=error.remedy) from None
+
+
+def _is_exempt(target: Target, exempt: str) -> bool:
+    return any(_matches(target, entry.strip().lower()) for entry in exempt.split(",") if entry.strip())
+
+
+def _matches(target: Target, entry: str) -> bool:
+    if entry == "*":
+        return True
+    if isinstance(target.host, str):
+        name = entry.removeprefix("*").removeprefix(".")
+        return target.host == name or target.host.endswith(f".{name}")
+    try:
+        return target.host in ip_network(entry) if "/" in entry else target.host == ip_address(entry.strip("[]"))
+    except ValueError:
+        return False
+
+
+def _credentials(proxy: Url) -> tuple[tuple[str, str], ...]:
+    if not proxy.user:
+        return ()
+    pair = base64.b64encode(f"{proxy.user}:{proxy.password}".encode()).decode("ascii")
+    return (("Proxy-Authorization", f"Basic {pair}"),)
