@@ -49,7 +49,7 @@ def world() -> Iterator[World]:
     with Network() as net:
         machine, dns, squid_host, target_host = (net.host(name) for name in ("machine", "dns", "squid", "target"))
         names = addresses_of([(ALLOWED, target_host), (NOT_ALLOWED, target_host)])
-        name_server = NameServer(dns, names).start()
+        name_server = NameServer(dns, {**names, ".below.example": ("198.51.100.77",)}).start()
         squid = Squid(squid_host, dns, (ALLOWED,)).start()
         authority = net.authority()
         target = TargetService(target_host, (ALLOWED, NOT_ALLOWED), authority).start()
@@ -100,6 +100,7 @@ def test_names_are_answered_as_scripted_and_the_questions_are_kept(world: World)
     assert squid.run("getent", "ahostsv4", "later.example").code == 2
     world.name_server.answer("later.example", "198.51.100.200")
     assert "198.51.100.200" in squid.run("getent", "ahostsv4", "later.example").succeeded().output
+    assert "198.51.100.77" in squid.run("getent", "ahostsv4", "some.below.example").succeeded().output
     assert "later.example" in world.name_server.questions_of(squid)
     assert not world.name_server.questions_of(world.machine)
 

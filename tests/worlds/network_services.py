@@ -23,7 +23,7 @@ _SQUID_USER = "proxy"
 
 @dataclass
 class NameServer:
-    """dnsmasq with scripted names; any other name does not exist."""
+    """dnsmasq with scripted names (a leading dot: all names below); any other name does not exist."""
 
     host: Host
     names: dict[str, tuple[str, ...]] = field(default_factory=dict)
@@ -41,12 +41,14 @@ class NameServer:
         options = ("--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--local=/#/")
         place = (f"--listen-address={self.host.address}", "--bind-interfaces", "--pid-file=", "--user=root")
         told = (f"--addn-hosts={self._file}", "--log-queries", "--log-facility=-", "--local-ttl=0")
-        self._service = self.host.start("dnsmasq", "dnsmasq", *options, *place, *told)
+        below = [f"--address=/{name[1:]}/{one}" for name, all_ in self.names.items() if name[0] == "." for one in all_]
+        self._service = self.host.start("dnsmasq", "dnsmasq", *options, *below, *place, *told)
         self._service.ready_when(lambda: "read " in self.service.words, "it has read its names")
         return self
 
     def answer(self, name: str, *addresses: str) -> None:
         """Answer a name by these addresses from now on; none: it does not exist."""
+        assert not name.startswith("."), "what is below a name can't change while it runs"
         self.names[name] = addresses
         before = self.service.words.count("read ")
         self._write()
@@ -63,8 +65,8 @@ class NameServer:
         return self.host.folder / "names"
 
     def _write(self) -> None:
-        lines = [f"{address} {name}\n" for name, addresses in self.names.items() for address in addresses]
-        self._file.write_text("".join(lines))
+        names = [(name, addresses) for name, addresses in self.names.items() if not name.startswith(".")]
+        self._file.write_text("".join(f"{address} {name}\n" for name, addresses in names for address in addresses))
 
 
 @dataclass
