@@ -18,7 +18,7 @@ class Backoff:
 
     def next(self) -> float:
         """Return the seconds to wait before the next try."""
-        delay = min(self.longest, self.first * 2 ** min(self._failures, 32))
+        delay = min(self.longest, self.first * 2.0 ** min(self._failures, 32))
         self._failures += 1
         return delay * (0.5 + self.random() / 2)
 

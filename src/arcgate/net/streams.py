@@ -10,8 +10,15 @@ import socket
 import struct
 from typing import Protocol
 
+from arcgate.net.readiness import Readiness
+
 CHUNK = 128 * 1024
 """Bytes that one `receive` returns at most; the most that a tunnel buffers in a direction."""
+
+
+# What is received lands here first: a fresh buffer of this size for each call would cost more than the copy of
+# the bytes that came. Nothing keeps it over an await.
+_buffer = memoryview(bytearray(CHUNK))
 
 
 class StreamReset(Exception):
@@ -56,7 +63,7 @@ class SocketStream:
             connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             _keep_alive(connected)
         self._socket = connected
-        self._loop = asyncio.get_running_loop()
+        self._readiness = Readiness(connected.fileno())
         self._peer = peer or peer_address(connected)
 
     @property
@@ -71,17 +78,26 @@ class SocketStream:
 
     async def receive(self) -> bytes:
         """See ByteStream."""
-        try:
-            return await self._loop.sock_recv(self._socket, CHUNK)
-        except OSError as error:
-            raise StreamReset(str(error)) from None
+        while True:
+            try:
+                size = self._socket.recv_into(_buffer)
+            except BlockingIOError:
+                await self._readiness.readable()
+            except OSError as error:
+                raise StreamReset(str(error)) from None
+            else:
+                return bytes(_buffer[:size])
 
     async def send(self, data: bytes) -> None:
         """See ByteStream."""
-        try:
-            await self._loop.sock_sendall(self._socket, data)
-        except OSError as error:
-            raise StreamReset(str(error)) from None
+        left = memoryview(data)
+        while left:
+            try:
+                left = left[self._socket.send(left) :]
+            except BlockingIOError:
+                await self._readiness.writable()
+            except OSError as error:
+                raise StreamReset(str(error)) from None
 
     async def end(self) -> None:
         """See ByteStream; sends a FIN."""
@@ -96,10 +112,14 @@ class SocketStream:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         except OSError:  # closed already
             return
-        self._socket.close()
+        self._let_go()
 
     async def close(self) -> None:
         """See ByteStream."""
+        self._let_go()
+
+    def _let_go(self) -> None:
+        self._readiness.close()
         self._socket.close()
 
 

@@ -1,0 +1,103 @@
+"""Readiness of sockets: one edge-triggered epoll set of our own, hung as a single descriptor into the event loop.
+
+A socket is registered once for its whole life, where asyncio's `sock_recv` changes the loop's set twice for
+every wait. A report is a hint: whoever waits tries again, so one that is late, doubled, or meant for an
+earlier owner of the same descriptor does no harm.
+"""
+
+import asyncio
+import select
+import weakref
+from typing import Final
+
+MOST_REPORTS: Final = 512
+"""Reports taken from the kernel in one turn of the loop."""
+
+_EVENTS = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
+_READ = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
+_WRITE = select.EPOLLOUT | select.EPOLLHUP | select.EPOLLERR
+
+
+class Readiness:
+    """What one registered socket waits for; at most one task waits in each direction."""
+
+    __slots__ = ("_descriptor", "_poller", "_reader", "_writer")
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._reader: asyncio.Future[None] | None = None
+        self._writer: asyncio.Future[None] | None = None
+        self._poller = _poller_of(asyncio.get_running_loop())
+        self._poller.register(descriptor, self)
+
+    async def readable(self) -> None:
+        """Wait until reading is worth a try; only after a try that would have blocked."""
+        assert self._reader is None, "two tasks read from one socket"
+        self._reader = self._poller.loop.create_future()
+        try:
+            await self._reader
+        finally:
+            self._reader = None
+
+    async def writable(self) -> None:
+        """Wait until writing is worth a try; only after a try that would have blocked."""
+        assert self._writer is None, "two tasks write to one socket"
+        self._writer = self._poller.loop.create_future()
+        try:
+            await self._writer
+        finally:
+            self._writer = None
+
+    def report(self, events: int) -> None:
+        """Wake who waits for these events."""
+        if events & _READ and (reader := self._reader) is not None and not reader.done():
+            reader.set_result(None)
+        if events & _WRITE and (writer := self._writer) is not None and not writer.done():
+            writer.set_result(None)
+
+    def close(self) -> None:
+        """Forget the socket; call it before the descriptor is closed."""
+        self._poller.unregister(self._descriptor, self)
+
+
+class _Poller:
+    """The epoll set of one loop. It exists only while sockets are registered, so it needs no closing."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self._registered: dict[int, Readiness] = {}
+        self._epoll: select.epoll | None = None
+
+    def register(self, descriptor: int, readiness: Readiness) -> None:
+        if self._epoll is None:
+            self._epoll = select.epoll()
+            self.loop.add_reader(self._epoll.fileno(), self._dispatch)
+        self._registered[descriptor] = readiness
+        self._epoll.register(descriptor, _EVENTS)
+
+    def unregister(self, descriptor: int, readiness: Readiness) -> None:
+        if self._epoll is None or self._registered.get(descriptor) is not readiness:
+            return
+        del self._registered[descriptor]
+        self._epoll.unregister(descriptor)
+        if not self._registered:
+            self.loop.remove_reader(self._epoll.fileno())
+            self._epoll.close()
+            self._epoll = None
+
+    def _dispatch(self) -> None:
+        if self._epoll is None:
+            return
+        for descriptor, events in self._epoll.poll(0, MOST_REPORTS):
+            if (readiness := self._registered.get(descriptor)) is not None:
+                readiness.report(events)
+
+
+_pollers: "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Poller]" = weakref.WeakKeyDictionary()
+
+
+def _poller_of(loop: asyncio.AbstractEventLoop) -> _Poller:
+    poller = _pollers.get(loop)
+    if poller is None:
+        poller = _pollers[loop] = _Poller(loop)
+    return poller
