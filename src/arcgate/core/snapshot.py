@@ -12,14 +12,16 @@ the same as applying it once, and older entries never undo newer ones.
     endpointSet  lower-case resource id      {"name", "tenantId", "endpoints": [pattern, ...], "allowPrivate": bool}
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 from arcgate.core.errors import InputError
 from arcgate.core.patterns import EndpointPattern, parse_pattern
+
+Content = TypeVar("Content")
 
 
 class Kind(StrEnum):
@@ -102,8 +104,8 @@ class Snapshot:
 
     def apply(self, entries: Iterable[Entry], revision: int) -> "Snapshot":
         """Return the snapshot after the entries; raises InputError (SNAPSHOT_INVALID) on one that can't be read."""
-        fresh = [entry for entry in entries if self._is_news(entry)]
-        all_entries = {**self.entries, **{(entry.kind, entry.key): entry for entry in fresh}}
+        news = self._news(entries)
+        fresh = list(news.values())
         changed = {
             "gateways": _rebuilt(self.gateways, fresh, Kind.GATEWAY, parse_gateway),
             "machines": _rebuilt(self.machines, fresh, Kind.MACHINE, parse_machine),
@@ -112,18 +114,24 @@ class Snapshot:
         cloud = self.cloud
         for entry in fresh:
             if entry.kind is Kind.CLOUD:
-                cloud = None if entry.body is None else parse_cloud(entry.key, entry.body)
+                cloud = None if entry.body is None else _parsed(entry, parse_cloud)
         return replace(
             self,
             revision=max(revision, self.revision),
             cloud=cloud,
-            entries=MappingProxyType(all_entries),
+            entries=MappingProxyType({**self.entries, **news}),
             **changed,
         )
 
-    def _is_news(self, entry: Entry) -> bool:
-        known = self.entries.get((entry.kind, entry.key))
-        return known is None or known.revision < entry.revision
+    def _news(self, entries: Iterable[Entry]) -> dict[tuple[Kind, str], Entry]:
+        """Return the newest entry of each key, where it is newer than what we have."""
+        newest: dict[tuple[Kind, str], Entry] = {}
+        for entry in entries:
+            key = (entry.kind, entry.key)
+            known = newest.get(key) or self.entries.get(key)
+            if known is None or known.revision < entry.revision:
+                newest[key] = entry
+        return newest
 
     def to_json(self) -> dict[str, Any]:
         """Return the snapshot as a document that `parse_document` reads back."""
@@ -144,22 +152,22 @@ def parse_document(document: Any) -> tuple[list[Entry], int]:
 
 def parse_cloud(_key: str, body: Mapping[str, Any]) -> Cloud:
     """Return the cloud entry's content."""
-    return Cloud(body["domain"], tuple(parse_pattern(host) for host in body["controlHosts"]))
+    return Cloud(_text(body["domain"]), tuple(parse_pattern(host) for host in _texts(body["controlHosts"])))
 
 
 def parse_gateway(prefix: str, body: Mapping[str, Any]) -> Gateway:
     """Return a gateway entry's content."""
-    return Gateway(prefix, body["resourceId"], body["tenantId"], tuple(body["allowedFeatures"]))
+    return Gateway(prefix, _text(body["resourceId"]), _text(body["tenantId"]), _texts(body["allowedFeatures"]))
 
 
 def parse_machine(machine_id: str, body: Mapping[str, Any]) -> Machine:
     """Return a machine entry's content."""
     return Machine(
         machine_id,
-        body["resourceId"],
-        body["tenantId"],
-        body["gateway"],
-        frozenset(body.get("revokedSerials", ())),
+        _text(body["resourceId"]),
+        _text(body["tenantId"]),
+        None if body["gateway"] is None else _text(body["gateway"]),
+        frozenset(_texts(body.get("revokedSerials", ()))),
     )
 
 
@@ -167,11 +175,30 @@ def parse_endpoint_set(key: str, body: Mapping[str, Any]) -> EndpointSet:
     """Return an endpoint set entry's content."""
     return EndpointSet(
         key,
-        body["name"],
-        body["tenantId"],
-        tuple(parse_pattern(text) for text in body["endpoints"]),
-        bool(body["allowPrivate"]),
+        _text(body["name"]),
+        _text(body["tenantId"]),
+        tuple(parse_pattern(text) for text in _texts(body["endpoints"])),
+        _flag(body["allowPrivate"]),
     )
+
+
+# A policy is not guessed: "*" in place of ["*"], or "false" in place of false, would open what should be closed.
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is not a text")
+    return value
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list | tuple):
+        raise TypeError(f"{value!r} is not a list")
+    return tuple(_text(one) for one in value)
+
+
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"{value!r} is neither true nor false")
+    return value
 
 
 def _rebuilt(known: Mapping[str, Any], fresh: list[Entry], kind: Kind, parse: Any) -> Mapping[str, Any]:
@@ -183,10 +210,15 @@ def _rebuilt(known: Mapping[str, Any], fresh: list[Entry], kind: Kind, parse: An
         if entry.body is None:
             result.pop(entry.key, None)
             continue
-        try:
-            result[entry.key] = parse(entry.key, entry.body)
-        except (KeyError, TypeError, ValueError, InputError) as error:
-            raise InputError(
-                "SNAPSHOT_INVALID", f"The {kind} entry {entry.key!r} can't be read.", cause=repr(error)
-            ) from None
+        result[entry.key] = _parsed(entry, parse)
     return MappingProxyType(result)
+
+
+def _parsed(entry: Entry, parse: Callable[[str, Mapping[str, Any]], Content]) -> Content:
+    try:
+        assert entry.body is not None
+        return parse(entry.key, entry.body)
+    except (KeyError, TypeError, ValueError, InputError) as error:
+        raise InputError(
+            "SNAPSHOT_INVALID", f"The {entry.kind} entry {entry.key!r} can't be read.", cause=repr(error)
+        ) from None
