@@ -53,6 +53,7 @@ class Policy:
     catalogue: Catalogue
     open_networks: tuple[Network, ...] = ()
     _tries: dict[str, PatternTrie[Rule]] = field(default_factory=dict, repr=False, compare=False)
+    _private_tries: dict[str, PatternTrie[Rule]] = field(default_factory=dict, repr=False, compare=False)
     _machineless: dict[str, PatternTrie[Rule]] = field(default_factory=dict, repr=False, compare=False)
 
     def admit(self, gateway_prefix: str | None, identity: Identity | None) -> Admission:
@@ -101,8 +102,7 @@ class Policy:
         if kind not in NEVER_A_TARGET:
             if any(address in network for network in self.open_networks):
                 return verdict
-            rule = self._gateway_trie(gateway).find(target)
-            if kind in OPEN_BY_ALLOW_PRIVATE and rule is not None and rule.allow_private:
+            if kind in OPEN_BY_ALLOW_PRIVATE and self._private_trie(gateway).find(target) is not None:
                 return verdict
         return Verdict(Reason.ADDRESS_NOT_ALLOWED, verdict.feature, verdict.rule, f"{address} is {kind}")
 
@@ -123,6 +123,13 @@ class Policy:
             self._tries[gateway.prefix] = PatternTrie((rule.pattern, rule) for rule in self._rules_of(gateway))
         return self._tries[gateway.prefix]
 
+    def _private_trie(self, gateway: Gateway) -> PatternTrie[Rule]:
+        """Return the rules with allowPrivate alone: a more specific rule without it takes nothing away."""
+        if gateway.prefix not in self._private_tries:
+            rules = [rule for rule in self._rules_of(gateway) if rule.allow_private]
+            self._private_tries[gateway.prefix] = PatternTrie((rule.pattern, rule) for rule in rules)
+        return self._private_tries[gateway.prefix]
+
     def _rules_of(self, gateway: Gateway) -> list[Rule]:
         return rules_of(gateway, self.snapshot, self.catalogue)
 
@@ -136,7 +143,7 @@ def rules_of(gateway: Gateway, snapshot: Snapshot, catalogue: Catalogue) -> list
     wanted = {name.lower() for name in gateway.allowed_features}
     sets = [
         endpoint_set
-        for endpoint_set in snapshot.endpoint_sets.values()
+        for _, endpoint_set in sorted(snapshot.endpoint_sets.items())  # every node decides the same
         if endpoint_set.tenant_id == gateway.tenant_id and ("*" in wanted or endpoint_set.name.lower() in wanted)
     ]
     own = [Rule(pattern, one.name, Reason.ENDPOINT_SET, one.allow_private) for one in sets for pattern in one.endpoints]
