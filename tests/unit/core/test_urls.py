@@ -35,9 +35,11 @@ def test_a_url_is_taken_apart(text: str, origin: str, path: str, user: str, pass
     "text",
     ["", "proxy", "proxy:3128", "//proxy", "ftp://proxy", "socks5://proxy", "http:/proxy", "http://", "http:///x",
      "http://:3128", "http://proxy:0", "http://proxy:99999", "http://proxy:65536", "http://proxy:+80", "http://proxy:",
-     "http://[::1", "http://::1", "http://[::1]x", "http://[::1%25lo]", "http://pro xy", "http://proxy/a b", "http://proxy\n",
+     "http://[::1", "http://::1", "http://[::1]x", "http://[::1%25lo]", "http://pro xy", "http://proxy/a b",
+     "http://proxy\n",
      "http://proxy/\x00", "http://proxy/ü", "http://proxy\\evil", "http://proxy?x", "http://proxy#x", "http://127.1",
-     "http://0x7f000001", "http://*.example.com", " http://proxy", "http\u017f://proxy", "http://u:p@", "http://u:p@:80"],
+     "http://0x7f000001", "http://*.example.com", " http://proxy", "http\u017f://proxy", "http://u:p@",
+     "http://u:p@:80"],
 )  # fmt: skip
 def test_another_text_is_refused(text: str) -> None:
     with pytest.raises(InputError) as caught:
@@ -51,8 +53,10 @@ SECRET = "hunter2secret"
 
 @pytest.mark.parametrize(
     "text",
-    [f"http://user:{SECRET}@h:99999", f"ftp://user:{SECRET}@h", f"http://user:a@{SECRET}@h", f"http://user:{SECRET}@a@h",
-     f"http://user:a/{SECRET}@h", f"http://user:a b{SECRET}@h", f"http://user:a#{SECRET}@h", f"http://user:a?{SECRET}@h",
+    [f"http://user:{SECRET}@h:99999", f"ftp://user:{SECRET}@h", f"http://user:a@{SECRET}@h",
+    f"http://user:{SECRET}@a@h",
+     f"http://user:a/{SECRET}@h", f"http://user:a b{SECRET}@h", f"http://user:a#{SECRET}@h",
+     f"http://user:a?{SECRET}@h",
      f"user:{SECRET}@proxy:3128", f"http:/user:{SECRET}@proxy", "http://user:" + "x" * 300 + SECRET + "@h:0",
      "http://user:" + SECRET + "x" * 300 + "@h:0", f"http://{SECRET}:{SECRET}@127.1", f"http://u:{SECRET}\n@h",
      f"http://user:{SECRET}@[::1"],
