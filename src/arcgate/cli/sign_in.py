@@ -12,7 +12,7 @@ from arcgate.core.errors import InputError, StateError
 from arcgate.core.urls import parse_url
 from arcgate.net.http_client import Answer, HttpClient
 
-PUBLIC_CLIENT = "04b07795-8ddb-461a-bbee-02f9e1bf7b46"
+PUBLIC_CLIENT = "arcgate-cli"
 """The client id that command lines sign in with; it has no secret."""
 
 LONGEST_WAIT = 3600.0

@@ -1,0 +1,192 @@
+"""What `arcgate serve` will run: listening sockets, the children's configuration, and their command lines."""
+
+import contextlib
+import fcntl
+import os
+import socket
+import stat
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from arcgate.cli.child_process import ChildSpec
+from arcgate.core.configuration import Configuration
+from arcgate.core.errors import ConfigurationError, Place, StateError
+from arcgate.net.files import write_file
+from arcgate.net.listener import address_of, listen
+
+BIND_TRIES = 20
+"""Tries to get one free port on every address."""
+
+
+class Role(StrEnum):
+    """What a host runs."""
+
+    ALL = "all"
+    GATEWAY = "gateway"
+    CONTROL = "control"
+
+
+@dataclass(frozen=True, slots=True)
+class ServerPlan:
+    """Sockets, final configuration and children. In role `all` the control plane has a socket of its own."""
+
+    role: Role
+    configuration: Configuration
+    front: tuple[socket.socket, ...]
+    control: tuple[socket.socket, ...]
+    file: Path
+
+    @property
+    def addresses(self) -> list[str]:
+        """ADDRESS:PORT of the front door."""
+        return [address_of(one) for one in self.front]
+
+    def control_child(self) -> ChildSpec | None:
+        """Return the control plane's process, if this host runs it."""
+        if self.role is Role.GATEWAY:
+            return None
+        sockets = self.front if self.role is Role.CONTROL else self.control
+        return self._child("control", "control", sockets, ())
+
+    def gateway_children(self) -> list[ChildSpec]:
+        """Return the gateway's workers, if this host runs them."""
+        if self.role is Role.CONTROL:
+            return []
+        return [
+            self._child("gateway", f"gateway-{number}", self.front, ("--worker", str(number)))
+            for number in range(self.configuration.gateway.workers)
+        ]
+
+    def _child(self, role: str, name: str, sockets: Iterable[socket.socket], more: tuple[str, ...]) -> ChildSpec:
+        descriptors = tuple(one.fileno() for one in sockets)
+        listening = tuple(part for number in descriptors for part in ("--listen-fd", str(number)))
+        module = (sys.executable, "-m", f"arcgate.{role}", "--configuration", str(self.file))
+        return ChildSpec(role, name, (*module, *listening, *more), descriptors)
+
+    def close(self) -> None:
+        """Let go of sockets and the children's configuration."""
+        for one in (*self.front, *self.control):
+            one.close()
+        self.file.unlink(missing_ok=True)
+
+
+def prepare(configuration: Configuration, role: Role) -> ServerPlan:
+    """Bind the sockets and write the children's configuration; raises StateError or ConfigurationError."""
+    check_role(configuration, role)
+    prepare_state_folder(configuration.state_dir)
+    front: list[socket.socket] = []
+    control: list[socket.socket] = []
+    try:
+        front += bind(configuration.listen.addresses, configuration.listen.port)
+        if role is Role.ALL:
+            control.append(listen("127.0.0.1", 0))
+        final = complete(configuration, role, front[0].getsockname()[1], address_of(control[0]) if control else "")
+        file = configuration.state_dir / "run" / f"{role}.json"
+        write_file(file, final.model_dump_json())
+        return ServerPlan(role, final, tuple(front), tuple(control), file)
+    except BaseException:
+        for one in (*front, *control):
+            one.close()
+        raise
+
+
+def check_role(configuration: Configuration, role: Role) -> None:
+    """Refuse a gateway that does not know its control plane; raises ConfigurationError."""
+    if role is Role.GATEWAY and not configuration.gateway.control_url:
+        raise ConfigurationError(
+            Place("configuration", 0, "gateway.control_url"),
+            "a gateway by itself needs to know its control plane.",
+            remedy="Set gateway.control_url, gateway.control_ca_file and gateway.node_secret_file.",
+        )
+
+
+def complete(configuration: Configuration, role: Role, port: int, control_address: str) -> Configuration:
+    """Return the configuration for the children: the port that was bound, and where the control plane is."""
+    cloud = configuration.cloud
+    if configuration.listen.port == 0:
+        cloud = cloud.model_copy(update={"public_port": port})
+    listening = configuration.listen.model_copy(update={"port": port})
+    result = configuration.model_copy(update={"cloud": cloud, "listen": listening})
+    if role is not Role.ALL:
+        return result
+    gateway = configuration.gateway.model_copy(
+        update={
+            "control_url": result.url_of(f"management.{cloud.domain}"),
+            "control_address": control_address,
+            "control_ca_file": configuration.state_dir / "ca.pem",
+            "node_secret_file": configuration.gateway.node_secret_file
+            or configuration.state_dir / "secrets" / "node.secret",
+        }
+    )
+    return result.model_copy(update={"gateway": gateway})
+
+
+def prepare_state_folder(folder: Path) -> None:
+    """Make the state folder, for us alone; raises StateError when somebody else may write there."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (folder / "run").mkdir(mode=0o700, exist_ok=True)
+        mode = folder.stat().st_mode
+    except OSError as error:
+        raise StateError(
+            "STATE_FOLDER_UNUSABLE",
+            f"The state folder {folder} can't be used.",
+            cause=error.strerror or str(error),
+            remedy="Run as the user that owns it, or set state_dir to another folder.",
+        ) from None
+    if mode & stat.S_IWOTH:
+        raise StateError(
+            "STATE_FOLDER_OPEN",
+            f"Everybody on this host may write the state folder {folder}.",
+            remedy=f"Look through it, then: chmod 0700 {folder}",
+        )
+
+
+def bind(addresses: Iterable[str], port: int) -> list[socket.socket]:
+    """Return a listening socket for each address, all on one port; raises StateError (LISTEN_FAILED)."""
+    wanted = [address for address in addresses if address != "::" or has_ipv6()]
+    for last in (False,) * (BIND_TRIES - 1) + (True,):
+        bound: list[socket.socket] = []
+        try:
+            for address in wanted:
+                bound.append(listen(address, bound[0].getsockname()[1] if bound else port))
+            return bound
+        except BaseException as error:
+            for one in bound:
+                one.close()
+            # A free port on one address may be taken on the next.
+            if port != 0 or last or not isinstance(error, StateError):
+                raise
+    raise AssertionError("unreachable")
+
+
+def has_ipv6() -> bool:
+    """Say whether this host has IPv6 at all; the default addresses go without it where it is off."""
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def sole_server(folder: Path, role: Role) -> Iterator[None]:
+    """Hold the state folder's locks for a role; raises StateError (ALREADY_RUNNING)."""
+    roles = (Role.CONTROL, Role.GATEWAY) if role is Role.ALL else (role,)
+    with contextlib.ExitStack() as held:
+        for one in roles:
+            descriptor = os.open(folder / "run" / f"{one}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            held.callback(os.close, descriptor)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise StateError(
+                    "ALREADY_RUNNING",
+                    f"Another 'arcgate serve' runs the {one} in {folder}.",
+                    remedy="Stop it first, or give this one another state_dir.",
+                ) from None
+        yield
