@@ -117,8 +117,6 @@ def complete(configuration: Configuration, role: Role, port: int, control_addres
             "control_url": result.url_of(f"management.{cloud.domain}"),
             "control_address": control_address,
             "control_ca_file": configuration.state_dir / "ca.pem",
-            "node_secret_file": configuration.gateway.node_secret_file
-            or configuration.state_dir / "secrets" / "node.secret",
         }
     )
     return result.model_copy(update={"gateway": gateway})
