@@ -19,8 +19,8 @@ from arcgate.net.logs import configure_logging
 @click.command("serve")
 @click.option(
     "--role",
-    type=click.Choice([*Role]),
-    default=Role.ALL,
+    type=click.Choice([one.value for one in Role]),
+    default=Role.ALL.value,
     show_default=True,
     help="What this host runs: everything, a gateway node, or the control plane.",
 )
