@@ -10,11 +10,15 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from arcgate.control.arm import routes as arm
+from arcgate.control.arm.routes import routes as arm_routes
+from arcgate.control.audit.routes import routes as audit_routes
 from arcgate.control.context import ControlContext
 from arcgate.control.correlation import Correlation
 from arcgate.control.failures import ApiError
-from arcgate.control.login import routes as login
+from arcgate.control.his.routes import routes as his_routes
+from arcgate.control.login.routes import routes as login_routes
+from arcgate.control.node.routes import routes as node_routes
+from arcgate.control.packages.routes import routes as packages_routes
 from arcgate.control.paths import CanonicalPaths
 from arcgate.core.errors import InputError, StateError
 
@@ -41,9 +45,13 @@ def create_app(context: ControlContext) -> Starlette:
 def _routes(context: ControlContext) -> list[BaseRoute]:
     return [
         Route("/healthz", _healthz),
-        *arm.routes(context),
+        *his_routes(context),
+        *node_routes(context),
+        *packages_routes(context),
+        *audit_routes(context),
+        *arm_routes(context),
         # Sign-in last: its paths begin with a parameter.
-        *login.routes(context),
+        *login_routes(context),
     ]
 
 

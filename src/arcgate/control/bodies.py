@@ -4,6 +4,7 @@ Duplicate keys, NaN, huge numbers, lone surrogates and bottomless nesting are re
 different things in them, or one would stop for breath.
 """
 
+import asyncio
 import json
 import re
 from typing import Any, NoReturn
@@ -14,6 +15,8 @@ from arcgate.control.failures import ApiError
 
 DEEPEST = 64
 """Levels of nesting in a JSON body."""
+BODY_TIMEOUT = 60
+"""Seconds for a body to arrive."""
 LONGEST_NUMBER = 40
 """Characters of a number in a JSON body."""
 
@@ -32,6 +35,15 @@ async def read_body(request: Request, limit: int) -> bytes:
     declared = request.headers.get("content-length", "0")
     if not _LENGTH.match(declared) or int(declared) > limit:
         raise _too_large(limit)
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT):
+            return await _receive(request, limit)
+    except TimeoutError:
+        text = f"The body did not arrive within {BODY_TIMEOUT} seconds."
+        raise ApiError(408, "RequestTimeout", text, headers={"Connection": "close"}) from None
+
+
+async def _receive(request: Request, limit: int) -> bytes:
     received = bytearray()
     async for chunk in request.stream():
         received += chunk

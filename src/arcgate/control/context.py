@@ -1,11 +1,12 @@
 """What every part of the control plane works with, given from outside: there are no globals."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from arcgate.control.changes import Changes
+from arcgate.control.login.throttle import Throttle
 from arcgate.control.store.database import Store
 from arcgate.control.store.sealing import Sealer
 from arcgate.core.catalogue import Catalogue
@@ -13,7 +14,6 @@ from arcgate.core.configuration import Configuration
 
 if TYPE_CHECKING:
     from arcgate.control.authority import Authority
-    from arcgate.control.login.throttle import Throttle
     from arcgate.control.login.tokens import Tokens
 
 Clock = Callable[[], datetime]
@@ -31,5 +31,5 @@ class ControlContext:
     sealer: Sealer
     catalogue: Catalogue
     tokens: "Tokens"
-    throttle: "Throttle"
     authority: "Authority"
+    throttle: Throttle = field(default_factory=Throttle)

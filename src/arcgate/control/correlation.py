@@ -46,4 +46,3 @@ def _mark(answer: MutableHeaders, request_id: str, correlation: str, asked: Head
         answer["x-ms-client-request-id"] = client_id
     answer.setdefault("Cache-Control", "no-store")
     answer["X-Content-Type-Options"] = "nosniff"
-    answer["Strict-Transport-Security"] = "max-age=31536000; includeSubDomains"

@@ -121,11 +121,12 @@ async def _delete(call: Call) -> Response:
 async def _approve(call: Call) -> Response:
     _require_tenant(call)
     code = normal_code(call.parameters["code"])
-    if not call.context.throttle.allows(f"code:{call.caller.principal_id}"):
+    now, key = call.context.clock(), f"code:{call.caller.principal_id}"
+    if not call.context.throttle.allows(now, key):
         raise ApiError(429, "TooManyRequests", "Too many wrong codes.", remedy="Wait.", headers={"Retry-After": "60"})
     state = await approve_code(call.context, code, call.caller.principal_id, call.caller.tenant_id)
     if not state:
-        call.context.throttle.failed(f"code:{call.caller.principal_id}")
+        call.context.throttle.failed(now, key)
         raise ApiError(
             404,
             "DeviceCodeNotFound",

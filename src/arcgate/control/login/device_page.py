@@ -21,7 +21,7 @@ from arcgate.control.bodies import read_body
 from arcgate.control.context import ControlContext
 from arcgate.control.login.codes import approve_code, deny_code, find_pending, normal_code, shown_code
 from arcgate.control.login.failures import GrantError
-from arcgate.control.login.forms import client_address, read_form
+from arcgate.control.login.forms import address_limit, client_address, read_form
 from arcgate.control.login.secrets import is_password
 from arcgate.control.store.models import DeviceCode, Principal, Tenant
 from arcgate.core.audit import printable
@@ -83,6 +83,8 @@ class DevicePage:
         self._context = context
         self._request = request
         self._address = client_address(request)
+        self._throttle = context.throttle
+        self._now = context.clock()
 
     async def answer(self) -> Response:
         """Answer the request with the step that comes next."""
@@ -101,13 +103,13 @@ class DevicePage:
         return await step(session, form) if step is not None else self._start_again("")
 
     async def _take_code(self, session: Session, form: dict[str, str]) -> Response:
-        keys = (f"code-address:{self._address}",)
-        if not self._context.throttle.allows(*keys):
+        key = f"code-address:{self._address}"
+        if not self._throttle.allows(self._now, key, address_limit(self._address)):
             return self._too_many()
         code = normal_code(form.get("code", ""))
         found = await find_pending(self._context, code) if code else None
         if found is None:
-            self._context.throttle.failed(*keys)
+            self._throttle.failed(self._now, key)
             return self._page(
                 "code.html", session, 400, code="", problem="There is no such code. It may have expired or been used."
             )
@@ -115,8 +117,9 @@ class DevicePage:
 
     async def _take_password(self, session: Session, form: dict[str, str]) -> Response:
         user = form.get("user", "").strip().lower()[:300]
-        keys = (f"user:{user}", f"address:{self._address}")
-        if not self._context.throttle.allows(*keys):
+        by_user, by_address = f"user:{user}", f"address:{self._address}"
+        may_try = self._throttle.allows(self._now, by_user)
+        if not may_try or not self._throttle.allows(self._now, by_address, address_limit(self._address)):
             return self._too_many()
         code = await find_pending(self._context, session.code)
         if code is None:
@@ -124,10 +127,10 @@ class DevicePage:
         principal = await self._find_user(user, code.tenant_id)
         fits = await is_password(principal.secret_hash if principal else None, form.get("password", "")[:1000])
         if principal is None or not fits:
-            self._context.throttle.failed(*keys)
+            self._throttle.failed(self._now, by_user, by_address)
             problem = "User or password is not right."
             return self._page("password.html", session, 400, user=user, problem=problem)
-        self._context.throttle.succeeded(*keys)
+        self._throttle.succeeded(by_user)
         signed_in = replace(session, principal_id=principal.id, token=secrets.token_urlsafe(24))
         return await self._confirm(signed_in, code, principal)
 

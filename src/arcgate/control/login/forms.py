@@ -6,9 +6,11 @@ from urllib.parse import parse_qsl
 from starlette.requests import Request
 
 from arcgate.control.login.failures import GrantError
+from arcgate.control.login.throttle import ADDRESS_LIMIT, SHARED_ADDRESS_LIMIT
 
 MOST_FIELDS = 50
 
+_OWN_ADDRESSES = frozenset({"127.0.0.1", "::1", "unknown"})
 _TEXT = re.compile(rb"[!-~\s]*\Z")
 
 
@@ -26,6 +28,11 @@ def read_form(body: bytes) -> dict[str, str]:
     if len(form) != len(pairs):
         raise _invalid("a field stands more than once")
     return form
+
+
+def address_limit(address: str) -> int:
+    """Return how many failures an address may have; our own front end, on this host, speaks for everybody."""
+    return SHARED_ADDRESS_LIMIT if address in _OWN_ADDRESSES else ADDRESS_LIMIT
 
 
 def client_address(request: Request) -> str:

@@ -17,7 +17,7 @@ from arcgate.control.login.assertions import verify_client_assertion
 from arcgate.control.login.audiences import audience_of
 from arcgate.control.login.codes import redeem
 from arcgate.control.login.failures import GrantError
-from arcgate.control.login.forms import client_address, read_form
+from arcgate.control.login.forms import address_limit, client_address, read_form
 from arcgate.control.login.secrets import digest, is_secret, new_secret
 from arcgate.control.login.tenants import resolve_tenant
 from arcgate.control.store.models import Principal, RefreshToken
@@ -68,15 +68,17 @@ async def _client_credentials(
     request: Request, context: ControlContext, form: dict[str, str], tenant_id: str | None
 ) -> Grant:
     client_id = form.get("client_id", "").lower()
-    keys = (f"client:{client_id[:100]}", f"address:{client_address(request)}")
-    if not context.throttle.allows(*keys):
+    address, now, throttle = client_address(request), context.clock(), context.throttle
+    by_client, by_address = f"client:{client_id[:100]}", f"address:{address}"
+    may_try = throttle.allows(now, by_client) and throttle.allows(now, by_address, address_limit(address))
+    if not may_try:
         raise GrantError("temporarily_unavailable", "AADSTS50196: Too many failed sign-ins; wait.", status=429)
     principal = await _find_client(context, client_id, tenant_id)
     if not await _is_authentic(request, context, form, principal) or principal is None:
-        context.throttle.failed(*keys)
+        throttle.failed(now, by_client, by_address)
         text = "AADSTS7000215: Invalid client secret provided, or there is no such client in this tenant."
         raise GrantError("invalid_client", text, status=401)
-    context.throttle.succeeded(*keys)
+    throttle.succeeded(by_client)
     return Grant(principal, client_id, _audience(request, context, form), form.get("scope", ""))
 
 

@@ -4,30 +4,33 @@ Counts are kept in memory: a restart forgives, and each node of the control plan
 """
 
 from collections import OrderedDict
-from collections.abc import Callable
 from datetime import datetime, timedelta
 
 MOST_KEYS = 100_000
 """Keys that are remembered; the oldest are forgotten first."""
+LIMIT = 10
+"""Failures of one account, client or caller within the window."""
+ADDRESS_LIMIT = 50
+"""Failures from one address within the window; many people may stand behind one."""
+SHARED_ADDRESS_LIMIT = 1000
+"""... from the address of our own front end, behind which everybody stands."""
+WINDOW = timedelta(minutes=5)
 
 
 class Throttle:
-    """Failures by key; a key may fail `limit` times within `window` seconds."""
+    """Failures by key."""
 
-    def __init__(self, clock: Callable[[], datetime], limit: int = 10, window: float = 300) -> None:
-        self._clock = clock
-        self._limit = limit
-        self._window = timedelta(seconds=window)
+    def __init__(self) -> None:
         self._failures: OrderedDict[str, list[datetime]] = OrderedDict()
 
-    def allows(self, *keys: str) -> bool:
-        """Say whether none of the keys has failed too often."""
-        return all(len(self._recent(key)) < self._limit for key in keys)
+    def allows(self, now: datetime, key: str, limit: int = LIMIT) -> bool:
+        """Say whether the key has failed less than `limit` times within the window."""
+        return len(self._recent(now, key)) < limit
 
-    def failed(self, *keys: str) -> None:
+    def failed(self, now: datetime, *keys: str) -> None:
         """Note a failure of each key."""
         for key in keys:
-            self._failures[key] = [*self._recent(key), self._clock()][-self._limit :]
+            self._failures[key] = [*self._recent(now, key), now][-SHARED_ADDRESS_LIMIT:]
             self._failures.move_to_end(key)
         while len(self._failures) > MOST_KEYS:
             self._failures.popitem(last=False)
@@ -37,6 +40,6 @@ class Throttle:
         for key in keys:
             self._failures.pop(key, None)
 
-    def _recent(self, key: str) -> list[datetime]:
-        oldest = self._clock() - self._window
+    def _recent(self, now: datetime, key: str) -> list[datetime]:
+        oldest = now - WINDOW
         return [moment for moment in self._failures.get(key, ()) if moment > oldest]

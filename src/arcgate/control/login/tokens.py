@@ -118,6 +118,10 @@ class Tokens:
         keys = [key.as_dict(private=False) for key, _ in self._keys.values()]
         return {"keys": [{**key, "use": "sig", "alg": ALGORITHM} for key in keys]}
 
+    async def prepare(self) -> None:
+        """Make sure that there is a key to sign with."""
+        await self._signing_key()
+
     async def rotate(self) -> str:
         """Make a new signing key, and return its id; older ones still verify."""
         private = rsa.generate_private_key(public_exponent=65537, key_size=2048)

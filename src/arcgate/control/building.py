@@ -1,0 +1,51 @@
+"""Puts the control plane together: opens the state and returns the context that everything works with."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+
+from arcgate.control.authority import load_authority
+from arcgate.control.changes import Changes
+from arcgate.control.context import Clock, ControlContext
+from arcgate.control.login.tokens import Tokens
+from arcgate.control.store import open_store
+from arcgate.control.store.bootstrap import bootstrap
+from arcgate.control.store.migrations import upgrade
+from arcgate.control.store.sealing import load_sealer
+from arcgate.core.catalogue import shipped_catalogue
+from arcgate.core.configuration import Configuration
+
+
+def utc_now() -> datetime:
+    """Return the present time."""
+    return datetime.now(UTC)
+
+
+@asynccontextmanager
+async def open_control(configuration: Configuration, clock: Clock = utc_now) -> AsyncIterator[ControlContext]:
+    """Yield the context over the configured state, which is made or migrated first.
+
+    Raises StateError when a key file is damaged or the database is newer than this version.
+    """
+    configuration.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    sealer = load_sealer(configuration.state_dir)
+    changes = Changes()
+    store = open_store(configuration, changes)
+    try:
+        await upgrade(store)
+        await bootstrap(configuration, store, clock())
+        tokens = Tokens(configuration, store, sealer, clock)
+        await tokens.prepare()
+        yield ControlContext(
+            configuration=configuration,
+            store=store,
+            changes=changes,
+            clock=clock,
+            sealer=sealer,
+            catalogue=shipped_catalogue(),
+            tokens=tokens,
+            authority=await load_authority(store, sealer, clock, configuration.control.certificate_days),
+        )
+    finally:
+        changes.close()
+        await store.close()

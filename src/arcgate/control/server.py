@@ -1,0 +1,94 @@
+"""uvicorn as we need it: our TLS context, a bounded wait for the first head, long polls answered at the end."""
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+HANDSHAKE_TIMEOUT = 10.0
+"""Seconds for a TLS handshake."""
+HEAD_TIMEOUT = 10.0
+"""Seconds from a connection's start to the end of its first request head."""
+IDLE_TIMEOUT = 75
+"""Seconds that a connection may wait for its next request."""
+SHUTDOWN_TIMEOUT = 10
+"""Seconds that requests get to end when we are stopped."""
+LARGEST_HEAD = 64 * 1024
+"""Bytes of a request head."""
+MOST_REQUESTS = 20_000
+"""Connections at once; each connected machine waits in one of them."""
+
+
+class BoundedProtocol(H11Protocol):
+    """HTTP/1.1 that closes a connection whose first request head does not come in time."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """See asyncio.Protocol."""
+        super().connection_made(transport)
+        self._head_timer = self.loop.call_later(HEAD_TIMEOUT, self._require_head)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See asyncio.Protocol."""
+        self._head_timer.cancel()
+        super().connection_lost(exc)
+
+    def _require_head(self) -> None:
+        if getattr(self, "cycle", None) is None:  # there is one from the first request on
+            self.transport.abort()
+
+
+class Server(uvicorn.Server):
+    """A server that says when it accepts, and lets long polls return before it waits for requests to end."""
+
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None], on_stop: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_ready = on_ready
+        self._on_stop = on_stop
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start to accept, then say so."""
+        await super().startup(sockets=sockets)
+        self._on_ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Let waiting requests return, then end."""
+        self._on_stop()
+        await super().shutdown(sockets=sockets)
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals to the service: uvicorn would raise SIGTERM anew after a clean end."""
+        yield
+
+    def stop(self) -> None:
+        """Ask the server to end."""
+        self.should_exit = True
+
+
+def make_server(
+    application: ASGIApp, tls: ssl.SSLContext, on_ready: Callable[[], None], on_stop: Callable[[], None]
+) -> Server:
+    """Return a server for the application; run it with `serve(sockets=[…])`."""
+    options: dict[str, Any] = {
+        "http": BoundedProtocol,
+        "ws": "none",
+        "lifespan": "off",
+        "loop": "asyncio",
+        "log_config": None,
+        "log_level": "critical",
+        "access_log": False,
+        "server_header": False,
+        "proxy_headers": False,  # our front end passes bytes on; nobody may name another address
+        "timeout_keep_alive": IDLE_TIMEOUT,
+        "timeout_graceful_shutdown": SHUTDOWN_TIMEOUT,
+        "limit_concurrency": MOST_REQUESTS,
+        "h11_max_incomplete_event_size": LARGEST_HEAD,
+        "ssl_context_factory": lambda _config, _default: tls,
+    }
+    return Server(uvicorn.Config(application, **options), on_ready, on_stop)

@@ -1,0 +1,80 @@
+"""The first start: a tenant, a subscription and an admin, and what every start publishes about the cloud."""
+
+import json
+import uuid
+from datetime import datetime
+
+from sqlalchemy import select
+
+from arcgate.control.arm.roles import OWNER
+from arcgate.control.his.goals import control_patterns
+from arcgate.control.login.secrets import hash_password, new_password
+from arcgate.control.store.database import Store, Transaction
+from arcgate.control.store.models import EntryRow, Principal, Revision, RoleAssignment, Subscription, Tenant
+from arcgate.control.store.sealing import write_private_file
+from arcgate.core.configuration import Configuration
+from arcgate.core.snapshot import Kind
+
+
+async def bootstrap(configuration: Configuration, store: Store, now: datetime) -> None:
+    """Make what an empty database lacks, and publish the cloud's names if they changed; idempotent.
+
+    The admin's password is written to secrets/initial-admin.json before the database keeps its hash, so a
+    stop between the two leaves nothing that nobody can sign in to.
+    """
+    async with store.write() as transaction:
+        # Whoever comes second waits here, and then finds the tenant.
+        await transaction.session.execute(select(Revision).where(Revision.id == 1).with_for_update())
+        if (await transaction.session.execute(select(Tenant.id).limit(1))).first() is None:
+            await _make_first_tenant(configuration, transaction, now)
+        await _publish_cloud(configuration, transaction)
+
+
+async def _make_first_tenant(configuration: Configuration, transaction: Transaction, now: datetime) -> None:
+    domain = configuration.cloud.domain
+    tenant = Tenant(id=str(uuid.uuid4()), display_name=configuration.cloud.name, domain=domain)
+    subscription = Subscription(id=str(uuid.uuid4()), tenant_id=tenant.id, display_name=configuration.cloud.name)
+    password = new_password()
+    admin = Principal(
+        id=str(uuid.uuid4()),
+        tenant_id=tenant.id,
+        kind="User",
+        login=f"admin@{domain}",
+        display_name="Administrator",
+        secret_hash=hash_password(password),
+        certificate="",
+        is_enabled=True,
+        created_at=now,
+    )
+    for row in (tenant, subscription, admin):
+        transaction.session.add(row)
+        await transaction.session.flush()
+    for scope in ("/", f"/subscriptions/{subscription.id}"):
+        transaction.session.add(_ownership(admin, scope, now))
+    first = {
+        "user": admin.login,
+        "password": password,
+        "tenantId": tenant.id,
+        "subscriptionId": subscription.id,
+    }
+    path = configuration.state_dir / "secrets" / "initial-admin.json"
+    write_private_file(path, json.dumps(first, indent=2) + "\n")
+
+
+def _ownership(principal: Principal, scope: str, now: datetime) -> RoleAssignment:
+    return RoleAssignment(
+        id=str(uuid.uuid4()),
+        tenant_id=principal.tenant_id,
+        principal_id=principal.id,
+        role_id=OWNER.id,
+        scope=scope,
+        created_at=now,
+    )
+
+
+async def _publish_cloud(configuration: Configuration, transaction: Transaction) -> None:
+    hosts = [pattern.text for pattern in control_patterns(configuration)]
+    body = {"domain": configuration.cloud.domain, "controlHosts": hosts}
+    known = await transaction.session.get(EntryRow, (Kind.CLOUD.value, "cloud"))
+    if known is None or known.body != body:
+        await transaction.publish(Kind.CLOUD, "cloud", body)
