@@ -86,6 +86,8 @@ class HimdsState:
     goal_revision: int = 0
     server_time_offset: float = 0
     """Seconds that the server's clock is ahead of ours."""
+    certificate_not_after: str = ""
+    """For `show` of users who may not read the certificate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +193,8 @@ class ServiceLock:
             self._descriptor = -1
 
     def __enter__(self) -> "ServiceLock":
-        self.acquire()
+        if self._descriptor < 0:
+            self.acquire()
         return self
 
     def __exit__(self, *_: object) -> None:

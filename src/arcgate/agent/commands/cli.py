@@ -1,0 +1,112 @@
+"""The group of commands, and how each of their errors leaves the process."""
+
+import importlib
+from collections.abc import Mapping
+
+import click
+import structlog
+
+from arcgate import __version__
+from arcgate.agent.commands.invocation import Invocation, common_flags, make_invocation
+from arcgate.agent.errors import AzcmError, as_azcm
+from arcgate.agent.log_file import LogFile
+from arcgate.core.errors import ArcgateError
+from arcgate.net.logs import configure_logging
+
+_log = structlog.get_logger(__name__)
+
+COMMANDS = {
+    "check": "Check the network: every endpoint that the agent needs.",
+    "config": "Show and change this machine's settings.",
+    "connect": "Connect this machine to the cloud.",
+    "disconnect": "Disconnect this machine from the cloud.",
+    "help": "Help about a command.",
+    "logs": "Collect logs in a zip file.",
+    "route": "Explain the way that a request takes.",
+    "show": "Show this machine's identity and the agent's status.",
+    "version": "Show the agent's version.",
+}
+"""Names with their help; each command's module is loaded when it is needed."""
+
+
+class Commands(click.Group):
+    """Loads the commands by name."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """See click."""
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """See click."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"arcgate.agent.commands.{cmd_name}")
+        command = module.command
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """See click; without loading every command."""
+        with formatter.section("Commands"):
+            formatter.write_dl(sorted(COMMANDS.items()))
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, "--version", prog_name="azcmagent", message="%(prog)s version %(version)s")
+@common_flags
+def group() -> None:
+    """Connect this machine to the cloud, and show and change how it is connected."""
+
+
+def run(arguments: list[str], hidden: Mapping[str, str]) -> int:
+    """Run a command and return the exit code: 0, or nnnn of AZCMnnnn."""
+    own = make_invocation(hidden)
+    log = LogFile(own.paths.azcmagent_log)
+    configure_logging("info", file=log.as_text())
+    try:
+        return _exit_code(own, arguments)
+    finally:
+        log.close()
+
+
+def _exit_code(own: Invocation, arguments: list[str]) -> int:
+    try:
+        result = group.main(arguments, prog_name="azcmagent", standalone_mode=False, obj=own)
+        return result if isinstance(result, int) else 0
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.ctx.get_help())
+        return 0
+    except click.ClickException as error:
+        return _failed(own, _usage_error(error))
+    except (click.Abort, KeyboardInterrupt):
+        return _failed(own, AzcmError(11, "The command was cancelled."))
+    except ArcgateError as error:
+        return _failed(own, as_azcm(error))
+    except BrokenPipeError:
+        return 1
+    except OSError as error:
+        return _failed(own, AzcmError(2, "The agent can't use its files.", cause=str(error)))
+    except Exception as error:  # a defect of ours: the trace goes to the log, a sentence to the person
+        _log.exception("the command failed")
+        return _failed(
+            own,
+            AzcmError(
+                2,
+                "The agent failed.",
+                cause=f"{type(error).__name__}: {error}",
+                remedy=f"Look into {own.paths.azcmagent_log}.",
+            ),
+        )
+
+
+def _usage_error(error: click.ClickException) -> AzcmError:
+    number = 16 if isinstance(error, click.MissingParameter) else 23
+    context = getattr(error, "ctx", None)
+    where = context.command_path if context is not None else "azcmagent"
+    return AzcmError(number, error.format_message(), remedy=f"'{where} --help' shows what is possible.")
+
+
+def _failed(own: Invocation, error: AzcmError) -> int:
+    _log.error("the command ended with an error", code=error.code, cause=error.one_line())
+    own.console.error(error)
+    return error.exit_code

@@ -1,0 +1,112 @@
+"""`azcmagent config`: show and change this machine's settings."""
+
+import click
+
+from arcgate.agent.commands.invocation import common_flags, invocation, needs_privileges
+from arcgate.agent.errors import AzcmError
+from arcgate.agent.local_settings import SettingsFile
+from arcgate.agent.settings_table import PROPERTIES, property_of
+from arcgate.core.urls import redact
+
+
+@click.group("config")
+def command() -> None:
+    """Show and change this machine's settings."""
+
+
+@command.command("list")
+@common_flags
+def list_settings() -> None:
+    """List all settings with their values."""
+    own = invocation()
+    stored = SettingsFile(own.paths).read()
+    values = {one.name: stored.get(one.name, one.default) for one in PROPERTIES.values()}
+    if own.console.is_json:
+        shown = [{"Key": name, "value": _redacted(value)} for name, value in sorted(values.items())]
+        own.console.document({"localsettings": shown})
+        return
+    own.console.line("Local Configuration Settings")
+    width = max(len(name) for name in values)
+    for name, value in sorted(values.items()):
+        own.console.line(f"{name:<{width}} : {_text(name, value)}")
+
+
+@command.command("get")
+@click.argument("name", metavar="PROPERTY")
+@common_flags
+def get_setting(name: str) -> None:
+    """Show the value of a setting."""
+    own = invocation()
+    value = SettingsFile(own.paths).get(name)
+    if own.console.is_json:
+        own.console.document({"Key": name, "value": _redacted(value)})
+    own.console.line(_text(name, value))
+
+
+@command.command("set")
+@click.argument("name", metavar="PROPERTY")
+@click.argument("value")
+@click.option("-a", "--add", is_flag=True, help="Add the values to a list instead of replacing it.")
+@click.option("-r", "--remove", is_flag=True, help="Remove the values from a list.")
+@common_flags
+@needs_privileges
+def set_setting(name: str, value: str, add: bool, remove: bool) -> None:
+    """Set a setting. Lists are separated by commas. Running services take the new value by themselves."""
+    own = invocation()
+    if add and remove:
+        raise AzcmError(27, "--add and --remove exclude each other.", remedy="Leave one of them out.")
+    settings = SettingsFile(own.paths)
+    change = settings.add if add else settings.remove if remove else settings.set
+    _report("set to", name, change(name, value))
+
+
+@command.command("clear")
+@click.argument("name", metavar="PROPERTY")
+@common_flags
+@needs_privileges
+def clear_setting(name: str) -> None:
+    """Set a setting back to its default."""
+    _report("cleared, now", name, SettingsFile(invocation().paths).clear(name))
+
+
+@command.command("info")
+@click.argument("name", metavar="[PROPERTY]", default="")
+@common_flags
+def explain_settings(name: str) -> None:
+    """Explain the settings."""
+    own = invocation()
+    chosen = [property_of(name)] if name else sorted(PROPERTIES.values(), key=lambda one: one.name)
+    if own.console.is_json:
+        document = [
+            {
+                "Key": one.name,
+                "kind": str(one.kind),
+                "default": one.default,
+                "allowed": list(one.allowed),
+                "description": one.help,
+            }
+            for one in chosen
+        ]
+        own.console.document({"localsettings": document})
+        return
+    for one in chosen:
+        own.console.line(one.name)
+        own.console.line(f"    {one.help}")
+        allowed = ", ".join(one.allowed) or (f"{one.least} to {one.most}" if one.most else str(one.kind))
+        own.console.line(f"    Values: {allowed}. Default: {one.show(one.default) or '(empty)'}.")
+
+
+def _report(what: str, name: str, value: object) -> None:
+    console = invocation().console
+    if console.is_json:
+        console.document({"Key": name, "value": _redacted(value)})
+    console.line(f"Config property {name} {what} {_text(name, value) or '(empty)'}")
+    console.line("The agent's services follow this change by themselves.")
+
+
+def _text(name: str, value: object) -> str:
+    return redact(property_of(name).show(value))
+
+
+def _redacted(value: object) -> object:
+    return redact(value) if isinstance(value, str) else value

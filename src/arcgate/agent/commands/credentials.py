@@ -1,0 +1,86 @@
+"""The flags by which `connect` and `disconnect` sign in."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+import click
+
+from arcgate.agent.commands.invocation import Invocation
+from arcgate.agent.errors import AzcmError
+from arcgate.agent.login import Credentials
+
+SECRET_VARIABLE = "AZCMAGENT_SERVICE_PRINCIPAL_SECRET"  # noqa: S105 - a variable's name
+LARGEST_SECRET = 4096
+"""Bytes of a secret's file."""
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
+
+def sign_in_flags(command: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+    """Add the flags."""
+    for option in (
+        click.option("--user-tenant-id", default="", help="Tenant that you sign in to, when it isn't --tenant-id."),
+        click.option("--use-device-code", is_flag=True, help="Sign in with a code in a browser elsewhere (default)."),
+        click.option("--access-token", default="", help="Access token for the resource manager."),
+        click.option("--service-principal-secret-file", default="", metavar="FILE", help="File with the secret."),
+        click.option(
+            "-p",
+            "--service-principal-secret",
+            default="",
+            help=f"Secret of the service principal; better in {SECRET_VARIABLE}, a file or --config.",
+        ),
+        click.option("-i", "--service-principal-id", default="", help="Client id of a service principal."),
+        click.option("-t", "--tenant-id", default="", help="Tenant of the subscription."),
+    ):
+        command = option(command)
+    return command
+
+
+def read_credentials(
+    own: Invocation,
+    *,
+    tenant_id: str,
+    service_principal_id: str,
+    service_principal_secret: str,
+    service_principal_secret_file: str,
+    access_token: str,
+    use_device_code: bool,
+    user_tenant_id: str,
+) -> Credentials:
+    """Return the credentials of the flags; raises AzcmError 16, 19, 23 or 27."""
+    access_token = own.hidden.get("--access-token", access_token)
+    chosen = [bool(access_token), bool(service_principal_id), use_device_code]
+    if sum(chosen) > 1:
+        raise AzcmError(
+            27,
+            "More than one way to sign in was given.",
+            remedy="Choose one of --access-token, --service-principal-id and --use-device-code.",
+        )
+    secret = own.hidden.get("--service-principal-secret", service_principal_secret)
+    if service_principal_secret_file:
+        secret = _read_secret(Path(service_principal_secret_file))
+    secret = secret or (own.environment.get(SECRET_VARIABLE, "") if service_principal_id else "")
+    if service_principal_id and not secret:
+        raise AzcmError(
+            16,
+            "The service principal's secret is missing.",
+            remedy=f"Put it into {SECRET_VARIABLE}, --service-principal-secret-file or the file of --config.",
+        )
+    if secret and not service_principal_id:
+        raise AzcmError(16, "--service-principal-id is missing.", remedy="A secret goes with the client id.")
+    return Credentials(user_tenant_id or tenant_id, access_token, service_principal_id, secret)
+
+
+def _read_secret(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            text = file.read(LARGEST_SECRET + 1).decode().strip()
+    except OSError as error:
+        raise AzcmError(19, f"The file {path} can't be read.", cause=error.strerror or "") from None
+    except UnicodeDecodeError:
+        text = ""
+    if not text or len(text) > LARGEST_SECRET:
+        raise AzcmError(23, f"The file {path} holds no secret.", remedy="Put the secret alone into it.")
+    return text

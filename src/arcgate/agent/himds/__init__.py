@@ -1,0 +1,1 @@
+"""himdsd: keeps the machine's identity alive: heartbeat, goal, certificate."""

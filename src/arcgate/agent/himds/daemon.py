@@ -1,0 +1,114 @@
+"""himdsd's life: it waits for the machine to be connected, works for that identity, and follows when it changes."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import structlog
+
+from arcgate.agent.cloud import Cloud, load_cloud
+from arcgate.agent.himds.session import Session, World
+from arcgate.agent.himds.status import StatusBoard
+from arcgate.agent.http import client
+from arcgate.agent.machine_key import MachineKey
+from arcgate.agent.paths import AgentPaths
+from arcgate.agent.state import AgentIdentity, read_identity
+from arcgate.agent.surroundings_watch import outbound_for_agent
+from arcgate.core.errors import ArcgateError
+from arcgate.net.http_client import HttpClient
+from arcgate.net.tasks import cancel, spawn
+
+_log = structlog.get_logger(__name__)
+
+LOOK_INTERVAL = 0.5
+"""Seconds between looks at the files of others."""
+START_RETRY = 5.0
+"""Seconds until a session that could not start, for a damaged file, is tried again without a change of files."""
+
+MakeClient = Callable[[AgentPaths, Mapping[str, str], Cloud], HttpClient]
+
+
+def agent_client(paths: AgentPaths, environment: Mapping[str, str], cloud: Cloud) -> HttpClient:
+    """Return a client that goes the way of the agent's own requests."""
+    return client(outbound_for_agent(paths, environment, cloud=cloud), cloud.ca_pem)
+
+
+@dataclass(slots=True)
+class Daemon:
+    """himdsd without its process."""
+
+    paths: AgentPaths
+    world: World
+    make_client: MakeClient = agent_client
+    _session: Session | None = None
+    _task: asyncio.Task[None] | None = None
+    _identity_seen: tuple[object, ...] = ()
+    _settings_seen: tuple[object, ...] = ()
+    _surroundings_seen: tuple[object, ...] = ()
+    _next_try: float = field(default=0)
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        _log.info("himdsd started", home=str(self.paths.home))
+        try:
+            while True:
+                await self._look()
+                await asyncio.sleep(LOOK_INTERVAL)
+        finally:
+            await self._end()
+
+    async def _look(self) -> None:
+        identity_now = _signature(self.paths.agent_configuration, self.paths.machine_key)
+        settings_now = _signature(self.paths.local_configuration)
+        surroundings_now = _signature(self.paths.clouds, self.paths.machine_certificate, self.paths.arcproxy_state)
+        is_retry = self._session is None and self.world.monotonic() >= self._next_try
+        if identity_now != self._identity_seen or (is_retry and self.paths.agent_configuration.exists()):
+            self._identity_seen = identity_now
+            await self._follow_identity()
+        elif self._session is not None and settings_now != self._settings_seen:
+            self._session.wake(report=True)
+        elif self._session is not None and surroundings_now != self._surroundings_seen:
+            self._session.wake(report=False)
+        self._settings_seen, self._surroundings_seen = settings_now, surroundings_now
+
+    async def _follow_identity(self) -> None:
+        self._next_try = self.world.monotonic() + START_RETRY
+        board = StatusBoard(self.paths, self.world.clock)
+        try:
+            identity = read_identity(self.paths)
+            if self._session is not None and identity == self._session.identity:
+                return
+            await self._end()
+            if identity is None:
+                _log.info("the machine is not connected; waiting for 'azcmagent connect'")
+                self.paths.himds_state.unlink(missing_ok=True)
+                return
+            self._begin(identity, board)
+        except (ArcgateError, OSError) as error:
+            board.failed("heartbeat", error)
+
+    def _begin(self, identity: AgentIdentity, board: StatusBoard) -> None:
+        cloud = load_cloud(self.paths, identity.cloud)
+        key = MachineKey.load(self.paths.machine_key)
+        http = self.make_client(self.paths, self.world.environment, cloud)
+        self._session = Session(self.paths, identity, cloud, http, key, board, self.world)
+        self._task = spawn("session", self._session.run())
+        _log.info("working for", machine=identity.resource_id, vm_id=identity.vm_id)
+
+    async def _end(self) -> None:
+        if self._task is not None:
+            await cancel(self._task)
+            self._task = self._session = None
+
+
+def _signature(*paths: Path) -> tuple[object, ...]:
+    return tuple(_facts(path) for path in paths)
+
+
+def _facts(path: Path) -> tuple[int, int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns

@@ -1,0 +1,83 @@
+"""The process `himdsd`: runs in the foreground, under systemd, in a container or by hand."""
+
+import asyncio
+import os
+import random
+import signal
+import sys
+import time
+
+import click
+import structlog
+
+from arcgate import __version__
+from arcgate.agent.himds.daemon import Daemon
+from arcgate.agent.himds.session import World
+from arcgate.agent.log_file import LogFile
+from arcgate.agent.machine_key import now
+from arcgate.agent.paths import AgentPaths
+from arcgate.agent.platform import current
+from arcgate.agent.state import ServiceLock
+from arcgate.core.errors import ArcgateError
+from arcgate.net.logs import configure_logging
+from arcgate.net.tasks import cancel, spawn
+
+_log = structlog.get_logger(__name__)
+
+STOP_TIMEOUT = 4.0
+"""Seconds that the work gets to end after SIGTERM."""
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="info",
+    show_default=True,
+    help="Least level that is logged.",
+)
+@click.version_option(__version__, prog_name="himdsd")
+def main(log_level: str) -> None:
+    """Keep this machine connected: heartbeat, settings, certificate. Runs until SIGTERM or Ctrl-C.
+
+    It waits for 'azcmagent connect', and follows a later disconnect and connect by itself. It logs to standard
+    error and to log/himds.log below /var/opt/azcmagent (AZCMAGENT_HOME moves that).
+    """
+    try:
+        paths = AgentPaths.from_environment()
+        paths.prepare()
+        log = LogFile(paths.himds_log, sys.stderr)
+        configure_logging(log_level, file=log.as_text())
+        with ServiceLock(paths.himdsd_lock):
+            asyncio.run(_serve(paths))
+    except ArcgateError as error:
+        click.echo(error.one_line(), err=True)
+        raise SystemExit(1) from None
+    except OSError as error:
+        click.echo(
+            f"himdsd can't use its folders: {error}. Remedy: run it as root or as the user of the files.", err=True
+        )
+        raise SystemExit(1) from None
+
+
+async def _serve(paths: AgentPaths) -> None:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    world = World(now, random.random, asyncio.sleep, time.monotonic, current().facts(), dict(os.environ))
+    work = spawn("himdsd", Daemon(paths, world).run())
+    waiting = spawn("wait for the end", stopping.wait())
+    await asyncio.wait({work, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    try:
+        async with asyncio.timeout(STOP_TIMEOUT):
+            await cancel(work, waiting)
+    except TimeoutError:
+        _log.warning("some work did not end in time")
+    _log.info("himdsd stopped")
+    if not stopping.is_set():
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()
