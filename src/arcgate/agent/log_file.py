@@ -32,6 +32,8 @@ class LogFile:
             with contextlib.suppress(OSError, ValueError):
                 self._echo.write(text)
         with contextlib.suppress(OSError):
+            if self._file is None:  # the folder may be there by now
+                self._open()
             self._rotate_if_large()
             if self._file is not None:
                 self._file.write(text)

@@ -5,7 +5,11 @@ import sys
 from dataclasses import dataclass, field
 from typing import Any, TextIO
 
+import structlog
+
 from arcgate.agent.errors import AzcmError
+
+_log = structlog.get_logger(__name__)
 
 BAR = 15
 """Characters of the progress bar."""
@@ -27,7 +31,8 @@ class Console:
             self._print(self.output, text)
 
     def info(self, text: str) -> None:
-        """Tell what is going on."""
+        """Tell what is going on, here and in the log."""
+        _log.info(text)
         self._print(self.errors if self.is_json or self.log_to_stderr else self.output, f"INFO    {text}")
 
     def progress(self, percent: int) -> None:
