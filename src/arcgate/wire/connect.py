@@ -146,9 +146,9 @@ def parse_refusal(status: int, fields: Fields, body: bytes) -> Refusal:
     return Refusal(
         status,
         printable(known.get(REASON_FIELD.lower(), "")),
-        printable(str(error.get("message", ""))),
-        printable(str(error.get("detail", ""))),
-        printable(str(error.get("remedy", ""))),
+        _text_of(error, "message"),
+        _text_of(error, "detail"),
+        _text_of(error, "remedy"),
         printable(known.get(CORRELATION_FIELD.lower(), "")),
         printable(str(error.get("hop", ""))),
     )
@@ -161,3 +161,8 @@ def _error_of(body: bytes) -> dict[str, Any]:
         return {}
     error = document.get("error") if isinstance(document, dict) else None
     return error if isinstance(error, dict) else {}
+
+
+def _text_of(error: dict[str, Any], key: str) -> str:
+    value = error.get(key)
+    return printable(value) if isinstance(value, str) else ""

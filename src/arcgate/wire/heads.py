@@ -12,8 +12,10 @@ from arcgate.core.verdicts import Reason
 _REQUEST_LINE = re.compile(rb"(?P<method>[A-Z]{1,20}) (?P<target>[\x21-\x7e]{1,8192}) HTTP/1\.(?P<minor>[01])\Z")
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] (?P<status>[1-5][0-9]{2})(?: (?P<phrase>[\t\x20-\x7e\x80-\xff]*))?\Z")
 _FIELD = re.compile(rb"(?P<name>[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}):[ \t]*(?P<value>[\t\x20-\x7e\x80-\xff]*)\Z")
-_REQUEST_START = re.compile(rb"[A-Z]{1,20}(?: |\Z)")
+_REQUEST_START = re.compile(rb"(?:[A-Z]{1,20}(?: |\Z)|\Z)")
 _RESPONSE_START = b"HTTP/1."
+# CR LF alone ends a line: another CR, LF or control character is wrong wherever it stands.
+_BROKEN = re.compile(rb"(?<!\r)\n|\r(?![\n]|\Z)|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 Fields = tuple[tuple[str, str], ...]
 
@@ -68,6 +70,7 @@ class _HeadReader:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._buffer = bytearray()
+        self._first_line_is_good = False
         self.rest = b""
 
     def _complete(self, data: bytes) -> list[bytes] | None:
@@ -77,7 +80,7 @@ class _HeadReader:
         if (end < 0 and len(self._buffer) > self._limits.bytes) or end + 4 > self._limits.bytes:
             raise HeadError(Reason.HEAD_TOO_LARGE, f"the head has more than {self._limits.bytes} bytes")
         if end < 0:
-            self._check_start(bytes(self._buffer[:32]))
+            self._check_so_far(searched)
             return None
         self.rest = bytes(self._buffer[end + 4 :])
         lines = bytes(self._buffer[:end]).split(b"\r\n")
@@ -85,7 +88,21 @@ class _HeadReader:
             raise HeadError(Reason.HEAD_TOO_LARGE, f"the head has more than {self._limits.fields} fields")
         return lines
 
+    def _check_so_far(self, searched: int) -> None:
+        """Refuse what can't become a head any more, so that the peer need not wait for the time-out."""
+        if _BROKEN.search(self._buffer, searched) is not None:
+            raise HeadError(Reason.REQUEST_MALFORMED, "a line holds a control character or doesn't end in CR LF")
+        self._check_start(bytes(self._buffer[:32]))
+        if not self._first_line_is_good:
+            line, end, _ = self._buffer.partition(b"\r\n")
+            if end:
+                self._check_first_line(bytes(line))
+                self._first_line_is_good = True
+
     def _check_start(self, start: bytes) -> None:
+        raise NotImplementedError
+
+    def _check_first_line(self, line: bytes) -> re.Match[bytes]:
         raise NotImplementedError
 
 
@@ -105,9 +122,7 @@ class RequestReader(_HeadReader):
         lines = self._complete(data)
         if lines is None:
             return None
-        match = _REQUEST_LINE.match(lines[0])
-        if match is None:
-            raise HeadError(Reason.REQUEST_MALFORMED, "the request line is malformed")
+        match = self._check_first_line(lines[0])
         return RequestHead(
             match["method"].decode(), match["target"], match["minor"][0] - ord("0"), _parse_fields(lines[1:])
         )
@@ -115,6 +130,12 @@ class RequestReader(_HeadReader):
     def _check_start(self, start: bytes) -> None:
         if _REQUEST_START.match(start) is None:
             raise HeadError(Reason.REQUEST_MALFORMED, "this is not an HTTP/1 request")
+
+    def _check_first_line(self, line: bytes) -> re.Match[bytes]:
+        match = _REQUEST_LINE.match(line)
+        if match is None:
+            raise HeadError(Reason.REQUEST_MALFORMED, "the request line is malformed")
+        return match
 
 
 class ResponseReader(_HeadReader):
@@ -125,21 +146,24 @@ class ResponseReader(_HeadReader):
 
     def feed(self, data: bytes) -> ResponseHead | None:
         """Take more bytes; return the head once it is complete. Raises HeadError."""
-        lines = self._complete(data)
-        if lines is None:
-            return None
-        match = _STATUS_LINE.match(lines[0])
-        if match is None:
-            raise HeadError(Reason.REQUEST_MALFORMED, "the status line is malformed")
-        status = int(match["status"])
-        if status < 200:
-            self._buffer, rest = bytearray(), self.rest
-            return self.feed(rest)
-        return ResponseHead(status, (match["phrase"] or b"").decode("latin-1"), _parse_fields(lines[1:]))
+        while (lines := self._complete(data)) is not None:
+            match = self._check_first_line(lines[0])
+            status = int(match["status"])
+            if status >= 200:
+                return ResponseHead(status, (match["phrase"] or b"").decode("latin-1"), _parse_fields(lines[1:]))
+            self._buffer, self._first_line_is_good = bytearray(), False
+            data = self.rest
+        return None
 
     def _check_start(self, start: bytes) -> None:
         if not _RESPONSE_START.startswith(start[:7]):
             raise HeadError(Reason.REQUEST_MALFORMED, "this is not an HTTP/1 response")
+
+    def _check_first_line(self, line: bytes) -> re.Match[bytes]:
+        match = _STATUS_LINE.match(line)
+        if match is None:
+            raise HeadError(Reason.REQUEST_MALFORMED, "the status line is malformed")
+        return match
 
 
 def _parse_fields(lines: list[bytes]) -> Fields:
@@ -154,8 +178,8 @@ def _parse_fields(lines: list[bytes]) -> Fields:
 
 def format_fields(fields: Fields) -> bytes:
     """Return the fields as lines; raises ValueError for one that would break out of its line."""
-    text = "".join(f"{name}: {value}\r\n" for name, value in fields)
-    for line in text.encode("latin-1").split(b"\r\n")[:-1]:
+    lines = [f"{name}: {value}".encode("latin-1") for name, value in fields]
+    for line in lines:
         if _FIELD.match(line) is None:
             raise ValueError(f"not a header field: {line!r}")
-    return text.encode("latin-1")
+    return b"".join(line + b"\r\n" for line in lines)
