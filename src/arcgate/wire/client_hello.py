@@ -29,42 +29,57 @@ class ClientHelloReader:
     """Collects TLS records until the ClientHello is complete; `consumed` holds all bytes that were fed."""
 
     def __init__(self) -> None:
-        self.consumed = b""
+        self._bytes = bytearray()
+        self._message = bytearray()
+        self._position = 0
+        self._left_in_record = 0
+
+    @property
+    def consumed(self) -> bytes:
+        """All bytes that were fed."""
+        return bytes(self._bytes)
 
     def feed(self, data: bytes) -> ClientHello | None:
         """Take more bytes; return the ClientHello once it is complete. Raises HelloError."""
-        self.consumed += data
-        message = self._handshake_bytes()
-        if len(message) < 4:
+        self._bytes += data
+        # What follows the ClientHello (early data) is not ours to look at.
+        while (length := self._length()) is None or len(self._message) < length:
+            if self._position == len(self._bytes) or not (self._left_in_record or self._begin_record()):
+                return None
+            self._read_record()
+        return ClientHello(_server_name(_Cursor(bytes(self._message[4:length]))))
+
+    def _length(self) -> int | None:
+        """Return the length of the whole message; None while its header hasn't come. Raises HelloError."""
+        if len(self._message) < 4:
             return None
-        if message[0] != _CLIENT_HELLO:
+        if self._message[0] != _CLIENT_HELLO:
             raise HelloError("the first handshake message is no ClientHello")
-        length = int.from_bytes(message[1:4], "big")
+        length = int.from_bytes(self._message[1:4], "big")
         if length > LARGEST_HELLO:
             raise HelloError("the ClientHello is too large")
-        if len(message) < 4 + length:
-            return None
-        return ClientHello(_server_name(_Cursor(message[4 : 4 + length])))
+        return 4 + length
 
-    def _handshake_bytes(self) -> bytes:
-        """Return the handshake bytes of all complete records, and of the last one as far as it has come."""
-        message = b""
-        position = 0
-        while position < len(self.consumed):
-            header = self.consumed[position : position + 5]
-            # 22 = handshake; legacy record versions 3.1 to 3.3 are all in use (RFC 8446 section 5.1).
-            if header[0] != _HANDSHAKE or (len(header) > 1 and header[1] != 3):
-                raise HelloError("this is not a TLS handshake")
-            if len(header) < 5:
-                break
-            length = int.from_bytes(header[3:5], "big")
-            if not 0 < length <= 16_384:
-                raise HelloError("a TLS record has an impossible length")
-            message += self.consumed[position + 5 : position + 5 + length]
-            position += 5 + length
-            if len(message) > LARGEST_HELLO + 4:
-                raise HelloError("the ClientHello is too large")
-        return message
+    def _read_record(self) -> None:
+        """Take what has come of the current record."""
+        piece = self._bytes[self._position : self._position + self._left_in_record]
+        self._message += piece
+        self._position += len(piece)
+        self._left_in_record -= len(piece)
+
+    def _begin_record(self) -> bool:
+        header = self._bytes[self._position : self._position + 5]
+        # 22 = handshake; legacy record versions 3.1 to 3.3 are all in use (RFC 8446 section 5.1).
+        if header[0] != _HANDSHAKE or (len(header) > 1 and header[1] != 3):
+            raise HelloError("this is not a TLS handshake")
+        if len(header) < 5:
+            return False
+        length = int.from_bytes(header[3:5], "big")
+        if not 0 < length <= 16_384:
+            raise HelloError("a TLS record has an impossible length")
+        self._position += 5
+        self._left_in_record = length
+        return True
 
 
 class _Cursor:
