@@ -1,5 +1,6 @@
 """Asks an ASGI application without a network: one request, one answer, in the test's own loop."""
 
+import asyncio
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -61,8 +62,12 @@ async def ask(
     }
     sent: list[Message] = []
 
+    waiting: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
     async def receive() -> Message:
-        return {"type": "http.request", "body": body, "more_body": False}
+        if not waiting:
+            await asyncio.Event().wait()  # the client stays until it has its answer
+        return waiting.pop()
 
     async def send(message: Message) -> None:
         sent.append(message)

@@ -1,0 +1,260 @@
+"""The installer, run for real against a TLS server on loopback; and what the download routes answer."""
+
+import asyncio
+import hashlib
+import importlib.util
+import json
+import os
+import shutil
+import stat
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from arcgate.control import packages
+from arcgate.control.authority.server_certificate import server_certificate_file, server_names
+from arcgate.control.packages.payload import this_package
+from worlds.asgi import ask
+from worlds.control_services import ControlServices, control_services
+from worlds.tls_server import free_socket, served
+
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180)]
+
+
+@pytest.fixture
+async def services(tmp_path: Path) -> AsyncIterator[ControlServices]:
+    async with control_services(tmp_path / "state") as opened:
+        yield opened
+
+
+@pytest.fixture
+def app(services: ControlServices) -> Starlette:
+    return services.app(*packages.routes(services.context))
+
+
+def embedded_cloud(script: bytes) -> dict[str, str]:
+    lines = script.decode().splitlines()
+    return dict(json.loads(lines[lines.index("END_OF_CLOUD") - 1]))
+
+
+async def test_the_installer_leads_through_the_gateway_that_it_came_by(
+    services: ControlServices, app: Starlette
+) -> None:
+    await services.add_gateway(prefix="abc")
+    reply = await ask(app, "GET", "/azcmagent-linux", headers={"Arcgate-Gateway-Name": "ABC.gw.arcgate.test"})
+    assert embedded_cloud(reply.body)["front"] == "abc.gw.arcgate.test:443"
+    assert b"BASE_URL=https://abc.gw.arcgate.test\n" in reply.body
+
+
+@pytest.mark.parametrize("name", ["nobody.gw.arcgate.test", "abc.gw.evil.test", "abc", "$(id).gw.arcgate.test", "'"])
+async def test_a_gateway_that_does_not_exist_is_not_believed(
+    services: ControlServices, app: Starlette, name: str
+) -> None:
+    await services.add_gateway(prefix="abc")
+    reply = await ask(app, "GET", "/azcmagent-linux", headers={"Arcgate-Gateway-Name": name, "Host": "evil.test"})
+    assert embedded_cloud(reply.body)["front"] == ""
+    assert b"BASE_URL=https://packages.arcgate.test\n" in reply.body
+    assert b"evil" not in reply.body
+
+
+async def test_the_authorities_are_those_that_sign_our_servers(services: ControlServices, app: Starlette) -> None:
+    assert (await ask(app, "GET", "/ca.pem")).body.decode() == services.context.authority.ca_pem
+
+
+async def test_the_package_is_given_with_its_checksum(app: Starlette) -> None:
+    name = this_package().file_name
+    archive = await ask(app, "GET", f"/packages/azcmagent/{name}")
+    checksum = await ask(app, "GET", f"/packages/azcmagent/{name}.sha256")
+    assert checksum.body.decode() == f"{hashlib.sha256(archive.body).hexdigest()}  {name}\n"
+
+
+@pytest.mark.parametrize("name", ["x", "azcmagent-9.9-x.tar.gz", "..", "%2e%2e", "control.sqlite"])
+async def test_nothing_else_is_on_the_shelf(app: Starlette, name: str) -> None:
+    assert (await ask(app, "GET", f"/packages/azcmagent/{name}")).status == 404
+
+
+async def test_the_windows_script_is_given(app: Starlette) -> None:
+    assert b"exit 1" in (await ask(app, "GET", "/azcmagent-windows")).body
+
+
+@dataclass(frozen=True)
+class Site:
+    """A control plane's downloads on loopback."""
+
+    url: str
+    ca: Path
+    damaged: list[bool]
+
+
+@pytest.fixture
+async def site(tmp_path: Path) -> AsyncIterator[Site]:
+    listening = free_socket()
+    port = listening.getsockname()[1]
+    cloud = {"domain": "arcgate.test", "public_port": port, "extra_names": ["localhost"], "name": "Test-Cloud"}
+    damaged: list[bool] = []
+    async with control_services(tmp_path / "site", cloud=cloud) as services:
+        context = services.context
+        names = server_names(context.configuration, ["127.0.0.1"])
+        pem = server_certificate_file(context.authority, names, tmp_path / "tls" / "server.pem")
+        ca = tmp_path / "ca.pem"
+        ca.write_text(context.authority.ca_pem)
+        app = services.app(*packages.routes(context))
+
+        async def damage(request: Request) -> Response:
+            return Response(b"not the package")
+
+        guarded = Starlette(routes=[Route("/packages/azcmagent/{name:path}", damage)])
+
+        async def choose(scope: object, receive: object, send: object) -> None:
+            assert isinstance(scope, dict)
+            is_archive = scope["path"].endswith(".tar.gz")
+            await (guarded if damaged and is_archive else app)(scope, receive, send)  # type: ignore[arg-type]
+
+        async with served(choose, listening, pem, pem):  # type: ignore[arg-type]
+            yield Site(f"https://localhost:{port}", ca, damaged)
+
+
+async def run(*command: str, **environment: str) -> tuple[int, str, str]:
+    """Run a command to its end without blocking the loop that serves it."""
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={"PATH": "/usr/bin:/bin:/usr/local/bin", "HOME": "/nonexistent", **environment},
+    )
+    out, err = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, out.decode(), err.decode()
+
+
+async def downloaded_installer(site: Site, folder: Path) -> Path:
+    path = folder / "install_linux_azcmagent.sh"
+    code, _, err = await run("curl", "-sSf", "--cacert", str(site.ca), "-o", str(path), f"{site.url}/azcmagent-linux")
+    assert code == 0, err
+    return path
+
+
+needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+
+
+def mode(path: Path) -> str:
+    return oct(stat.S_IMODE(path.stat().st_mode))
+
+
+@needs_curl
+async def test_the_installer_installs_below_another_root_twice(site: Site, tmp_path: Path) -> None:
+    script, root = await downloaded_installer(site, tmp_path), tmp_path / "root"
+    # A hostile environment and working directory: nothing of them may get into the agent's process.
+    (tmp_path / "evil").mkdir()
+    (tmp_path / "evil" / "sitecustomize.py").write_text("raise SystemExit('PYTHONPATH was used')")
+    (tmp_path / "evil" / "ssl.py").write_text("raise SystemExit('PYTHONPATH was used')")
+    for _ in range(2):
+        code, out, err = await run("sh", str(script), "--root", str(root), PYTHONPATH=str(tmp_path / "evil"))
+        assert code == 0, err
+        assert 'azcmagent connect --cloud "Test-Cloud"' in out
+    home = root / "opt" / "azcmagent"
+    assert sorted(one.name for one in (root / "opt").iterdir()) == ["azcmagent"]
+    assert {one.name for one in (home / "bin").iterdir()} == {"azcmagent", "himdsd", "arcproxyd", "azcmagent_proxy"}
+    assert all(os.access(one, os.X_OK) for one in (home / "bin").iterdir())
+    assert (home / "lib" / "arcgate" / "core" / "routing.py").exists()
+    assert (root / "usr" / "bin" / "azcmagent").resolve() == home / "bin" / "azcmagent"
+    cloud = json.loads((root / "etc" / "azcmagent" / "clouds.d" / "Test-Cloud.json").read_text())
+    assert cloud["his"] == site.url
+    assert cloud["ca"] == site.ca.read_text()
+    state = root / "var" / "opt" / "azcmagent"
+    assert [mode(state / name) for name in ("certs", "tokens", "state", "log")] == [
+        "0o2770",
+        "0o2770",
+        "0o2775",
+        "0o2775",
+    ]
+    await agent_runs(root, tmp_path / "evil")
+
+
+async def agent_runs(root: Path, evil: Path) -> None:
+    """The installed command answers, by the link in /usr/bin, without the environment's Python settings."""
+    if importlib.util.find_spec("arcgate.agent.commands") is None:
+        return
+    environment = {
+        "PYTHONPATH": str(evil),
+        "AZCMAGENT_HOME": str(root / "var/opt/azcmagent"),
+        "AZCMAGENT_CLOUDS": str(root / "etc/azcmagent/clouds.d"),
+    }
+    code, out, err = await run(str(root / "usr" / "bin" / "azcmagent"), "version", **environment)
+    assert code == 0, err
+    assert this_package().version in out
+
+
+@needs_curl
+async def test_a_proxy_is_used_and_kept_without_showing_its_password(site: Site, tmp_path: Path) -> None:
+    script, root = await downloaded_installer(site, tmp_path), tmp_path / "root"
+    seen: list[bytes] = []
+
+    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        seen.append(head)
+        port = int(site.url.rpartition(":")[2])
+        inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", port)  # noqa: TID251 - a stand-in for Squid
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        await asyncio.gather(pump(reader, inner_writer), pump(inner_reader, writer))
+
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+
+    async with await asyncio.start_server(relay, "127.0.0.1", 0) as proxy:
+        port = proxy.sockets[0].getsockname()[1]
+        url = f"http://user:canary@127.0.0.1:{port}"
+        code, out, err = await run("sh", str(script), "--root", str(root), "--proxy", url)
+    assert code == 0, err
+    assert seen
+    assert all(head.startswith(b"CONNECT localhost:") for head in seen)
+    assert "canary" not in out + err
+    kept = json.loads((root / "var" / "opt" / "azcmagent" / "localconfig.json").read_text())
+    assert kept["proxy.url"] == url
+
+
+@needs_curl
+async def test_a_damaged_download_is_refused_and_changes_nothing(site: Site, tmp_path: Path) -> None:
+    script, root = await downloaded_installer(site, tmp_path), tmp_path / "root"
+    site.damaged.append(True)
+    code, _, err = await run("sh", str(script), "--root", str(root))
+    assert code == 171
+    assert "SHA-256" in err
+    assert not (root / "opt").exists()
+
+
+@needs_curl
+async def test_a_server_of_another_authority_is_not_believed(site: Site, tmp_path: Path) -> None:
+    script, root = await downloaded_installer(site, tmp_path), tmp_path / "root"
+    text = script.read_text()
+    async with control_services(tmp_path / "other") as other:
+        begin, end = text.index("-----BEGIN CERTIFICATE"), text.index("\nEND_OF_AUTHORITIES")
+        script.write_text(text[:begin] + other.context.authority.ca_pem.strip() + text[end:])
+    code, _, err = await run("sh", str(script), "--root", str(root))
+    assert code == 146
+    assert "could not be downloaded" in err
+    assert not (root / "opt").exists()
+
+
+@pytest.mark.skipif(shutil.which("wget") is None, reason="wget is not installed")
+async def test_wget_serves_where_there_is_no_curl(site: Site, tmp_path: Path) -> None:
+    script, root = await downloaded_installer(site, tmp_path), tmp_path / "root"
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for folder in (Path("/usr/bin"), Path("/bin")):
+        for tool in folder.iterdir():
+            if tool.name != "curl" and not (tools / tool.name).exists():
+                (tools / tool.name).symlink_to(tool)
+    code, _, err = await run("sh", str(script), "--root", str(root), PATH=str(tools))
+    assert code == 0, err
+    assert (root / "opt" / "azcmagent" / "bin" / "azcmagent").exists()

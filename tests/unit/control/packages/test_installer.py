@@ -1,0 +1,161 @@
+"""Rendered installers: clean for shellcheck, quoted against hostile settings, whole or without effect."""
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from arcgate.control.authority.authority import pem_of
+from arcgate.control.authority.certificates import make_root
+from arcgate.control.packages.clouds import Approach, cloud_definition, cloud_name, download_url
+from arcgate.control.packages.installer import Package, data_text, render_linux, render_windows
+from arcgate.core.configuration import CloudSettings, Configuration
+
+PACKAGE = Package("0.1.0", "cpython-311-x86_64-linux-gnu", "3.11")
+CA = pem_of(make_root("Test", datetime.now(UTC)).certificate)
+CONFIGURATION = Configuration(cloud=CloudSettings(domain="arcgate.test", public_port=8443, extra_names=("localhost",)))
+HOSTILE = 'it\'s $(touch pwned) `touch pwned` "quoted" \\ END_OF_CLOUD'
+
+
+def cloud(**changes: Any) -> dict[str, Any]:
+    return {**cloud_definition(CONFIGURATION, CA, Approach()), **changes}
+
+
+def script(definition: Mapping[str, Any] | None = None) -> str:
+    return render_linux(PACKAGE, definition or cloud(), "https://packages.arcgate.test:8443")
+
+
+def run(text: str, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    path = folder / "install.sh"
+    path.write_text(text)
+    return subprocess.run(
+        ["/bin/sh", str(path), *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+        env={"PATH": os.environ["PATH"]},
+    )
+
+
+@pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")
+@pytest.mark.parametrize("text", [script(), script(cloud(ca="")), data_text("azcmagent_proxy")])
+def test_the_scripts_are_clean_for_shellcheck(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "script.sh"
+    path.write_text(text)
+    checked = subprocess.run(
+        ["shellcheck", "--shell=sh", str(path)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert checked.returncode == 0, checked.stdout
+
+
+def test_no_placeholder_is_left() -> None:
+    assert "@@" not in script()
+    assert "@@" not in render_windows(PACKAGE, cloud())
+
+
+def test_hostile_settings_stay_text(tmp_path: Path) -> None:
+    hostile = render_linux(Package(HOSTILE, HOSTILE, HOSTILE), cloud(name=HOSTILE), HOSTILE)
+    done = run(hostile, tmp_path, "--help")
+    assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "pwned").exists()
+
+
+def test_authorities_that_could_end_their_document_are_refused() -> None:
+    with pytest.raises(ValueError, match="PEM"):
+        script(cloud(ca=f"{CA}\nEND_OF_AUTHORITIES\ntouch pwned\n"))
+
+
+def test_a_script_that_was_cut_off_does_nothing(tmp_path: Path) -> None:
+    text = script()
+    for end in range(0, len(text) - len('main "$@"\n'), 997):
+        run(text[:end], tmp_path, "--root", str(tmp_path / "root"))
+        assert not (tmp_path / "root").exists()
+
+
+def test_the_help_names_every_option(tmp_path: Path) -> None:
+    shown = run(script(), tmp_path, "--help").stdout
+    assert all(option in shown for option in ("--proxy", "--root", "--desiredversion", "--output", "--help"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["--unknown"], 23),
+        (["--proxy"], 23),
+        (["--root"], 23),
+        (["--root", "relative"], 23),
+        (["--proxy", "ftp://x"], 23),
+        (["--root", "/x", "--desiredversion", "9.9"], 147),
+    ],
+)
+def test_wrong_options_end_with_a_sentence_and_their_code(tmp_path: Path, arguments: list[str], code: int) -> None:
+    done = run(script(), tmp_path, *arguments)
+    assert done.returncode == code
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert done.stderr.startswith("Installation failed: ")
+
+
+def test_a_failure_is_written_to_the_output_file_too(tmp_path: Path) -> None:
+    output = tmp_path / "failure.txt"
+    assert run(script(), tmp_path, "--output", str(output), "--desiredversion", "9", "--root", "/x").returncode == 147
+    assert "Version 9 is not on offer" in output.read_text()
+
+
+def test_a_machine_without_this_python_is_told_what_to_do(tmp_path: Path) -> None:
+    text = render_linux(Package("0.1.0", "cpython-399-none-linux-gnu", "3.99"), cloud(), "https://localhost")
+    done = run(text, tmp_path, "--root", str(tmp_path / "root"))
+    assert done.returncode in {132, 143}
+    assert "Install python3.99" in done.stderr
+    assert not (tmp_path / "root").exists()
+
+
+def test_the_windows_script_says_that_it_installs_nothing() -> None:
+    text = render_windows(PACKAGE, cloud())
+    assert "Nothing was installed" in text
+    assert text.rstrip().endswith("exit 1")
+
+
+def test_the_cloud_definition_has_every_key_of_the_contract() -> None:
+    assert cloud() == {
+        "name": "Arcgate",
+        "resourceManager": "https://management.arcgate.test:8443",
+        "login": "https://login.arcgate.test:8443",
+        "his": "https://gbl.his.arcgate.test:8443",
+        "packages": "https://packages.arcgate.test:8443",
+        "domain": "arcgate.test",
+        "ca": CA,
+        "front": "",
+        "address": "",
+    }
+
+
+def test_a_machine_that_came_by_a_gateway_goes_on_by_it() -> None:
+    approach = Approach(gateway_name="abc.gw.arcgate.test")
+    assert cloud_definition(CONFIGURATION, CA, approach)["front"] == "abc.gw.arcgate.test:8443"
+    assert download_url(CONFIGURATION, approach) == "https://abc.gw.arcgate.test:8443"
+
+
+def test_a_machine_that_came_by_an_extra_name_goes_on_by_it() -> None:
+    definition = cloud_definition(CONFIGURATION, CA, Approach(extra_name="localhost"))
+    assert definition["his"] == definition["login"] == "https://localhost:8443"
+    assert download_url(CONFIGURATION, Approach(extra_name="localhost")) == "https://localhost:8443"
+
+
+def test_a_cloud_whose_name_fits_no_file_is_called_by_its_domain() -> None:
+    odd = Configuration(cloud=CloudSettings(name="../My Cloud", domain="arcgate.test"))
+    assert cloud_name(odd) == "arcgate.test"
+
+
+def test_the_embedded_cloud_is_one_line_of_json() -> None:
+    lines = script(cloud(name="Zürich☃")).splitlines()
+    place = lines.index("END_OF_CLOUD")
+    assert json.loads(lines[place - 1])["name"] == "Zürich☃"
+    assert lines[place - 1].isascii()
