@@ -94,6 +94,11 @@ class Host:
         lines = [f"nameserver {server.address}" for server in servers] or ["nameserver 127.0.0.1"]
         _set_namespace_file(self.namespace, "resolv.conf", [*lines, "options timeout:1 attempts:2"])
 
+    def know(self, name: str, host: "Host") -> None:
+        """Write a name into this host's own hosts file."""
+        file = NAMESPACE_FILES / self.namespace / "hosts"
+        _set_namespace_file(self.namespace, "hosts", [*file.read_text().splitlines(), f"{host.address} {name}"])
+
     def firewall(self, allow: Iterable["tuple[Host, int] | tuple[Host, int, str]"]) -> None:
         """Let out only these (host, port[, protocol]); all else vanishes. Replaces an earlier firewall."""
         openings = [Opening(*one) for one in allow]
@@ -218,7 +223,9 @@ class Network:
         """Replace what a host may send by these rules, in one step; what matches none is counted and dropped."""
         chain = f"bridge wall from_{host.name}"
         rest = f"counter name stopped_{host.name} drop"
-        lines = [f"add rule {chain} {rule}" for rule in ("ether type arp accept", *rules, rest)]
+        # Answers of a service on the host are let through by being no beginning of a connection.
+        always = ("ether type arp accept", "tcp flags & (syn | ack) != syn accept")
+        lines = [f"add rule {chain} {rule}" for rule in (*always, *rules, rest)]
         self._filter(f"flush chain {chain}", *lines)
 
     def stopped_packets(self, host: Host) -> int:

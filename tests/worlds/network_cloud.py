@@ -4,6 +4,7 @@ Everything is run as its users run it: `arcgate serve`, `arcgate …`, the downl
 """
 
 import json
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from worlds.network import Curled, Host
+from worlds.network_browser import Browser
 from worlds.network_processes import Finished, Service, wait_until
 
 DOMAIN = "arcgate.example"
@@ -21,6 +23,7 @@ OPEN_NETWORK = "198.51.100.0/24"
 """The test networks' addresses are documentation's, which no gateway connects to unless it is told to."""
 ARC_PROXY = "http://127.0.0.1:40343"
 
+_USER_CODE = re.compile(r"\b(?P<code>[A-Z0-9]{3,4}(?:-[A-Z0-9]{3,4}){1,2})\b")
 _ARCGATE = str(Path(sys.executable).with_name("arcgate"))
 # The installer looks for the Python that the server runs with.
 _PYTHON_FOLDER = str(Path(sys.base_prefix) / "bin")
@@ -33,7 +36,6 @@ class Server:
     host: Host
     role: str
     settings: Mapping[str, Mapping[str, object]]
-    port: int = 443
     _service: Service | None = None
 
     @property
@@ -61,22 +63,26 @@ class Server:
         return document
 
     def start(self) -> "Server":
-        """Start it (again) and wait until it listens."""
+        """Start it and wait until it is ready."""
         configuration = self.host.folder / "arcgate.toml"
         configuration.write_text(_toml(self.state, self.settings))
-        self._service = self.host.start(
-            self.role, _ARCGATE, "serve", "--role", self.role, "--config", str(configuration)
-        )
-        return self.wait()
-
-    def wait(self) -> "Server":
-        self.service.ready_when(lambda: self.host.listens(self.port), "it listens", 60)
-        return self
+        arguments = ("serve", "--role", self.role, "--config", str(configuration), "--json")
+        self._service = self.host.start(self.role, _ARCGATE, *arguments)
+        return self._wait(0)
 
     def restart(self) -> "Server":
         """Start it again after its death."""
+        times = self._times_ready
         self.service.start()
-        return self.wait()
+        return self._wait(times)
+
+    @property
+    def _times_ready(self) -> int:
+        return self.service.words.count('{"ready": true')
+
+    def _wait(self, times: int) -> "Server":
+        self.service.ready_when(lambda: self._times_ready > times, "it says that it is ready", 60)
+        return self
 
 
 def whole_server(host: Host) -> Server:
@@ -116,6 +122,7 @@ class Operator:
 
     host: Host
     name: str = "operator"
+    _login: Service | None = field(default=None, repr=False)
 
     def arcgate(self, *arguments: str, timeout: float = 60, **environment: str) -> Finished:
         """Run the command to its end; its exit code is for the caller to judge."""
@@ -126,9 +133,42 @@ class Operator:
         finished = self.arcgate(*arguments, "--output", "json").succeeded()
         return json.loads(finished.output) if finished.output.strip() else None
 
-    def start(self, *arguments: str) -> Service:
-        """Start a command that goes on for a while."""
-        return self.host.start(f"{self.name}-{arguments[0]}", _ARCGATE, *arguments, **self.environment)
+    def log_in_with_browser(self, ca: Path, user: str, password: str) -> None:
+        """Log in with a device code that the user approves in a browser."""
+        code = self.begin_login(ca)
+        Browser(self.host, f"https://login.{DOMAIN}/devicelogin", ca).approve(code, user, password)
+        self.finish_login()
+
+    def begin_login(self, ca: Path) -> str:
+        """Start a login with a device code and return the code that it shows."""
+        options = ("--use-device-code", "--endpoint", f"https://management.{DOMAIN}", "--ca", str(ca))
+        self._login = self.host.start(f"{self.name}-login", _ARCGATE, "login", *options, **self.environment)
+        self._login.ready_when(lambda: _USER_CODE.search(self._words()), "it shows a code")
+        found = _USER_CODE.search(self._words())
+        assert found
+        return found["code"]
+
+    def finish_login(self) -> None:
+        """Wait until the login that was begun has ended well."""
+        login = self._login
+        assert login is not None
+        wait_until(lambda: not login.is_running, "the login ends")
+        assert login.code == 0, login.words
+
+    def log_in_as_service_principal(self, ca: Path, client_id: str, secret: str, tenant: str) -> None:
+        """Log in with a client secret."""
+        who = ("--service-principal", "--username", client_id, "--tenant", tenant)
+        where = ("--endpoint", f"https://management.{DOMAIN}", "--ca", str(ca))
+        self.arcgate("login", *who, *where, ARCGATE_CLIENT_SECRET=secret).succeeded()
+
+    def records(self, *filters: str) -> list[dict[str, Any]]:
+        """Return audit records, newest first."""
+        found = self.ask("audit", *filters)
+        assert isinstance(found, list)
+        return found
+
+    def _words(self) -> str:
+        return self._login.words if self._login is not None else ""
 
     @property
     def environment(self) -> dict[str, str]:

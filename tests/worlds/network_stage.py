@@ -1,0 +1,166 @@
+"""The usual network of the end-to-end tests, built in one call: who stands where, and who may talk to whom.
+
+    machine ── firewall ──▶ squid ── firewall ──▶ gateway (──▶ control plane) ──▶ targets
+    operator and name server beside them
+
+Without Squid the machine's firewall lets out the gateway's port 443 alone.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from worlds.network import Curled, Host, Network
+from worlds.network_cloud import (
+    GATEWAY_ZONE,
+    Machine,
+    Operator,
+    Server,
+    control_server,
+    gateway_server,
+    names_of_servers,
+    whole_server,
+)
+from worlds.network_processes import Finished, wait_until
+from worlds.network_services import SQUID_PORT, NameServer, Squid, TargetService
+
+GROUP = "servers"
+LOCATION = "eastus"
+MACHINE = "machine"
+ALLOWED_TARGETS = ("agentserviceapi.guestconfiguration.azure.com", "customer.blob.core.windows.net")
+"""Names of the shipped catalogue."""
+FORBIDDEN_TARGET = "elsewhere.test.example"
+"""A name that exists, and that no feature holds."""
+
+
+@dataclass
+class Stage:
+    """A network with a running cloud, an operator who is logged in, targets, and a machine without agent."""
+
+    net: Network
+    name_server: NameServer
+    servers: list[Server]
+    """The control plane first, the gateway last; one server may be both."""
+    operator: Operator
+    machine: Machine
+    squid: Squid | None
+    target: TargetService
+    """One server that stands for all targets' names."""
+
+    @property
+    def control(self) -> Server:
+        return self.servers[0]
+
+    @property
+    def gateway(self) -> Server:
+        return self.servers[-1]
+
+    @property
+    def trust(self) -> tuple[str, str]:
+        """Options of curl for the targets."""
+        return "--cacert", str(self.target.authority.file)
+
+    def create_gateway(self, name: str) -> dict[str, Any]:
+        """Create a gateway resource that allows everything of the catalogue, as the original's documents say."""
+        where = ("--name", name, "--resource-group", GROUP, "--location", LOCATION)
+        what = ("--gateway-type", "public", "--allowed-features", "*")
+        created = self.operator.ask("gateway", "create", *where, *what)
+        assert isinstance(created, dict)
+        return created
+
+    def install(self, name: str) -> Finished:
+        """Install the agent on the machine from one of our names, by the one way that its firewall leaves."""
+        if self.squid is not None:
+            proxy = ("--proxy", self.squid.url)
+            return self.machine.install(name, self.control.ca_file, *proxy, installer_options=proxy)
+        # No name server is within reach: curl, and the downloads of the installer, go by the hosts file.
+        self.machine.host.know(name, self.gateway.host)
+        return self.machine.install(name, self.control.ca_file)
+
+    def connect(self, *options: str) -> Finished:
+        """Run `azcmagent connect` as a service principal with the onboarding role, its secret in a file."""
+        made = self.operator.ask("service-principal", "create", "--name", f"onboarding-{next(self.net.numbers)}")
+        secret = self.machine.host.folder / "secret.json"
+        secret.touch(mode=0o600)
+        secret.write_text(json.dumps({"service-principal-secret": made["clientSecret"]}))
+        who = ("--service-principal-id", made["clientId"], "--config", str(secret))
+        admin = self.control.initial_admin
+        where = ("--tenant-id", admin["tenantId"], "--subscription-id", admin["subscriptionId"])
+        what = ("--resource-group", GROUP, "--location", LOCATION, "--resource-name", MACHINE)
+        return self.machine.azcmagent("connect", *who, *where, *what, *options)
+
+    def onboard(self, gateway: Mapping[str, Any]) -> "Stage":
+        """Install the agent, connect it with a gateway, start its services and wait until Arc Proxy knows its way."""
+        self.install(gateway["properties"]["gatewayEndpoint"]).succeeded()
+        self.connect("--gateway-id", gateway["id"]).succeeded()
+        self.machine.azcmagent("config", "set", "connection.type", "gateway").succeeded()
+        self.machine.start_services().wait_for_goal(gateway["properties"]["gatewayEndpoint"])
+        return self
+
+    def fetch(self, path: str, *options: str, target: str = ALLOWED_TARGETS[0]) -> Curled:
+        """Fetch a path of a target through Arc Proxy by curl."""
+        return self.machine.curl(*self.trust, *options, f"https://{target}{path}")
+
+    def associate(self, gateway_id: str) -> None:
+        """Associate the machine with a gateway ('null': with none), by the command of the original's documents."""
+        base = ("--base-provider", "Microsoft.HybridCompute", "--base-resource-type", "machines")
+        machine = ("--base-resource-name", MACHINE, "--settings-resource-name", "default")
+        self.operator.ask(
+            "setting", "update", "--resource-group", GROUP, *base, *machine, "--gateway-resource-id", gateway_id
+        )
+
+    def wait_for_record(self, *filters: str, **values: object) -> dict[str, Any]:
+        """Wait for an audit record with these values and return it."""
+
+        def find() -> dict[str, Any] | None:
+            found = self.operator.records(*filters)
+            return next((one for one in found if values.items() <= one.items()), None)
+
+        record = wait_until(find, f"there is an audit record with {values}")
+        assert record is not None
+        return record
+
+
+@contextmanager
+def stage(
+    *, squid: bool = True, squid_allows: tuple[str, ...] = (f".{GATEWAY_ZONE}",), apart: bool = False
+) -> Iterator[Stage]:
+    """Build the network; `apart` puts control plane and gateway on hosts of their own."""
+    with Network() as net:
+        machine, operator, dns, front, far = (
+            net.host(name) for name in ("machine", "operator", "dns", "gateway", "targets")
+        )
+        control_host = net.host("control") if apart else front
+        targets = dict.fromkeys((*ALLOWED_TARGETS, FORBIDDEN_TARGET), (far.address,))
+        name_server = NameServer(dns, {**names_of_servers(front), **targets}).start()
+        for host in (operator, front, control_host):
+            host.resolve_by(dns)
+        proxy = _put_squid(net, dns, front, squid_allows) if squid else None
+        machine.firewall(allow=[(proxy.host, SQUID_PORT) if proxy is not None else (front, 443)])
+        servers = _start_servers(front, control_host)
+        target = TargetService(far, tuple(targets), net.authority()).start()
+        built = Stage(net, name_server, servers, Operator(operator), Machine(machine), proxy, target)
+        yield _prepare(built)
+
+
+def _start_servers(front: Host, control_host: Host) -> list[Server]:
+    if control_host is front:
+        return [whole_server(front).start()]
+    control = control_server(control_host).start()
+    return [control, gateway_server(front, control).start()]
+
+
+def _put_squid(net: Network, dns: Host, front: Host, allowed: tuple[str, ...]) -> Squid:
+    host = net.host("squid")
+    host.firewall(allow=[(front, 443), (dns, 53, "udp"), (dns, 53, "tcp")])
+    return Squid(host, dns, allowed).start()
+
+
+def _prepare(built: Stage) -> Stage:
+    admin = built.control.initial_admin
+    built.operator.log_in_with_browser(built.control.ca_file, admin["user"], admin["password"])
+    built.operator.arcgate("account", "set", "--subscription", admin["subscriptionId"]).succeeded()
+    built.operator.ask("group", "create", "--name", GROUP, "--location", LOCATION)
+    return built
