@@ -70,7 +70,12 @@ class ChildProcess:
         loop = asyncio.get_running_loop()
         while not self._is_stopping():
             started = loop.time()
-            code = await self._run_once()
+            try:
+                code = await self._run_once()
+            except OSError as error:
+                raise StateError(
+                    "CHILD_FAILED", f"{self.spec.name} can't be started.", cause=error.strerror or str(error)
+                ) from None
             if self._is_stopping():
                 return
             if not self.ready.is_set() and self.spec.reports_ready:
@@ -134,7 +139,7 @@ class ChildProcess:
             stdout=2,  # our own standard output is for what was asked of us
             pass_fds=(*self.spec.descriptors, *descriptors),
             env={**os.environ, **self.spec.environment},
-            preexec_fn=lambda: _die_with(parent),
+            preexec_fn=lambda: die_with(parent),
         )
 
     def _take_report(self, line: bytes) -> None:
@@ -152,8 +157,8 @@ class ChildProcess:
                 await self._changed.wait()
 
 
-def _die_with(parent: int) -> None:
-    """In the child: ask the kernel for SIGTERM at the parent's death; runs between fork and exec."""
+def die_with(parent: int) -> None:
+    """Ask the kernel for SIGTERM at the parent's death; for a child, between fork and exec."""
     if _libc is not None:
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
         if os.getppid() != parent:

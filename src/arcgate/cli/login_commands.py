@@ -1,9 +1,11 @@
 """`arcgate login`, `logout` and `account`."""
 
+import asyncio
 import base64
 import json
 import os
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -121,15 +123,22 @@ async def _login(folder: ProfileFolder, profile: Profile, client_id: str, secret
         tokens = await sign_in_with_secret(client, issuer, cloud.audience, client_id, secret, time.time())
         profile = replace(profile, tenant_id=tenant, user=client_id, user_type="servicePrincipal")
     else:
-        profile, tokens = await _login_user(folder, profile, client, cloud, tenant)
+        profile, tokens = await log_in_user(folder, profile, client, cloud, tenant)
     return await choose_subscription(Session(folder, profile, tokens, client))
 
 
-async def _login_user(
-    folder: ProfileFolder, profile: Profile, client: HttpClient, cloud: CloudEndpoints, tenant: str
+async def log_in_user(
+    folder: ProfileFolder,
+    profile: Profile,
+    client: HttpClient,
+    cloud: CloudEndpoints,
+    tenant: str = "",
+    announce: Callable[[str, str], None] | None = None,
+    wait: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> tuple[Profile, Tokens]:
+    """Sign a user in with a device code, in the tenant given or the user's first; raises ApiFailure or HopError."""
     issuer = await discover_issuer(client, cloud.login, tenant or "organizations")
-    tokens = await sign_in_with_device_code(client, issuer, cloud.audience, _announce, time.time)
+    tokens = await sign_in_with_device_code(client, issuer, cloud.audience, announce or _announce, time.time, wait)
     profile = replace(profile, tenant_id=tenant, user="", user_type="user")
     session = Session(folder, profile, tokens, client)
     tenants = await session.list_all("/tenants", SUBSCRIPTIONS)

@@ -14,6 +14,7 @@ from arcgate.cli.gateway_commands import gateway_group
 from arcgate.cli.group_commands import group_group
 from arcgate.cli.login_commands import account_group, device_group, login_command, logout_command
 from arcgate.cli.machine_commands import machine_group
+from arcgate.cli.sandbox_command import sandbox_command
 from arcgate.cli.serve_command import serve_command
 from arcgate.cli.service_principal_commands import service_principal_group
 from arcgate.cli.setting_commands import setting_group
@@ -52,6 +53,7 @@ for command in (
     audit_command,
     config_group,
     serve_command,
+    sandbox_command,
 ):
     arcgate.add_command(command)
 

@@ -48,6 +48,7 @@ async def serve(configuration: Configuration, role: Role, *, as_json: bool) -> N
                 if not supervisor.is_stopping:
                     click.echo(json.dumps(readiness(plan, supervisor)) if as_json else banner(plan))
                 await supervisor.wait_for_stop()
+                supervisor.raise_failure()
         finally:
             await supervisor.stop(configuration.gateway.drain_timeout)
             plan.close()

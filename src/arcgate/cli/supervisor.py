@@ -73,18 +73,19 @@ class Supervisor:
         self._stop.set()
 
     async def wait_for_stop(self) -> None:
-        """Return when somebody has asked to stop; raises what made a child fail for good."""
+        """Return when somebody has asked to stop, or a child has failed for good: see `raise_failure`."""
         await self._stop.wait()
-        self.raise_failure()
 
-    async def stop(self, drain_timeout: float) -> None:
-        """Stop all children, role by role in reverse order: gateways hand their last records to the control plane."""
+    async def stop(self, drain_timeout: float, patience: float = EXTRA_PATIENCE) -> None:
+        """Stop all children, role by role in reverse order: gateways hand their last records to the control plane.
+
+        A gateway gets the drain time-out beside `patience` (seconds) before it is killed.
+        """
         self._stop.set()
-        roles = list(dict.fromkeys(child.spec.role for child in reversed(self.children)))
-        for role in roles:
-            group = [child for child in self.children if child.spec.role == role]
-            patience = drain_timeout + EXTRA_PATIENCE if role == "gateway" else EXTRA_PATIENCE
-            await asyncio.gather(*(child.terminate(patience) for child in group))
+        for roles in (("himdsd", "arcproxyd"), ("gateway",), ("control",)):
+            group = [child for child in self.children if child.spec.role in roles]
+            limit = drain_timeout + patience if "gateway" in roles else patience
+            await asyncio.gather(*(child.terminate(limit) for child in group))
         await asyncio.gather(*self._keeping, return_exceptions=True)
 
     async def _keep(self, child: ChildProcess) -> None:
