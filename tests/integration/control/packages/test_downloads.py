@@ -16,6 +16,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from arcgate.control import packages
 from arcgate.control.authority.server_certificate import server_certificate_file, server_names
@@ -111,12 +112,11 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
 
         guarded = Starlette(routes=[Route("/packages/azcmagent/{name:path}", damage)])
 
-        async def choose(scope: object, receive: object, send: object) -> None:
-            assert isinstance(scope, dict)
+        async def choose(scope: Scope, receive: Receive, send: Send) -> None:
             is_archive = scope["path"].endswith(".tar.gz")
-            await (guarded if damaged and is_archive else app)(scope, receive, send)  # type: ignore[arg-type]
+            await (guarded if damaged and is_archive else app)(scope, receive, send)
 
-        async with served(choose, listening, pem, pem):  # type: ignore[arg-type]
+        async with served(choose, listening, pem, pem):
             yield Site(f"https://localhost:{port}", ca, damaged)
 
 
