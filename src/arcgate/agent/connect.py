@@ -29,6 +29,8 @@ from arcgate.core.resource_ids import ResourceId
 from arcgate.core.routing import Goal
 from arcgate.net.http_client import HttpClient
 
+NAME_TAKEN = frozenset({"MachineIdentityConflict", "VmIdInUse"})
+"""Codes of refusals that are about another machine's resource."""
 CONNECT_TIMEOUT = 10 * 60
 """Seconds for everything after the sign-in."""
 
@@ -45,6 +47,8 @@ class Onboarding:
     tell: Callable[[str], None]
     progress: Callable[[int], None]
     _rollback: Rollback = field(default_factory=Rollback)
+    _is_resource_left: bool = False
+    """Whether the resource could not be rolled back: the key alone lets us go on with it."""
 
     async def run(self, request: ConnectRequest) -> AgentIdentity:
         """Connect the machine, or see that it is connected; raises AzcmError, after rolling back."""
@@ -93,7 +97,7 @@ class Onboarding:
         return identity
 
     async def _already_connected(self, request: ConnectRequest, known: AgentIdentity) -> AgentIdentity:
-        differences = request.differences(known, self.cloud.name)
+        differences = request.differences(known)
         resource = machine_resource(known.subscription_id, known.resource_group, known.resource_name)
         if differences or read_himds_state(self.paths).error_code == "MachineNotFound":
             raise AzcmError(
@@ -152,10 +156,17 @@ class Onboarding:
         # A key that is here already was made ahead (genkey), or by a run that was killed: both go on with it.
         if self.paths.machine_key.exists():
             return MachineKey.load(self.paths.machine_key)
-        self._rollback.add_file("the machine's key", lambda: self.paths.machine_key.unlink(missing_ok=True))
+        self._rollback.add("the machine's key", self._remove_key)
         key = MachineKey.generate()
         key.store(self.paths.machine_key)
         return key
+
+    async def _remove_key(self) -> bool:
+        if self._is_resource_left:
+            self.tell("The machine's key stays: with it, the next 'azcmagent connect' goes on with that resource.")
+            return False
+        self.paths.machine_key.unlink(missing_ok=True)
+        return True
 
     async def _create(
         self, request: ConnectRequest, manager: ResourceManager, resource: ResourceId, key: MachineKey
@@ -163,7 +174,8 @@ class Onboarding:
         try:
             existing = await manager.machine(resource)
             if existing is not None:
-                return _adopt(existing, resource, key)
+                vm_id = _own_vm_id(existing, resource, key)
+                return vm_id, await manager.put_machine(resource, self._document(request, vm_id, key))
             vm_id = str(uuid.uuid4())
             self._undo_resource(manager, resource, vm_id)
             self.tell(
@@ -176,11 +188,13 @@ class Onboarding:
 
     def _undo_resource(self, manager: ResourceManager, resource: ResourceId, vm_id: str) -> None:
         async def undo() -> bool:
+            self._is_resource_left = True
             # The request may have failed before it had any effect, or a resource of another's may be there.
             existing = await manager.machine(resource)
-            if existing is None or str(_properties(existing).get("vmId", "")).lower() != vm_id:
-                return False
-            return await manager.delete_machine(resource)
+            is_ours = existing is not None and str(_properties(existing).get("vmId", "")).lower() == vm_id
+            deleted = is_ours and await manager.delete_machine(resource)
+            self._is_resource_left = False
+            return deleted
 
         self._rollback.add(f"the resource {resource}", undo)
 
@@ -267,11 +281,11 @@ class Onboarding:
         )
 
 
-def _adopt(existing: dict[str, Any], resource: ResourceId, key: MachineKey) -> tuple[str, dict[str, Any]]:
-    """Return vmId and document of a resource that a killed run of ours left; raises AzcmError 44 on another's."""
+def _own_vm_id(existing: dict[str, Any], resource: ResourceId, key: MachineKey) -> str:
+    """Return the vmId of a resource that a killed run of ours left; raises AzcmError 44 on another's."""
     properties = _properties(existing)
     if properties.get("clientPublicKey") == key.client_public_key and isinstance(properties.get("vmId"), str):
-        return properties["vmId"].lower(), existing
+        return str(properties["vmId"]).lower()
     raise AzcmError(
         44,
         f"The resource {resource} exists already, and belongs to another machine or an earlier installation.",
@@ -289,7 +303,7 @@ def _refused(error: ServiceRefusal, sentence: str, number: int = 42) -> AzcmErro
         401: "Sign in again: the access token is invalid or has expired.",
         403: "Use an account with the role 'Azure Connected Machine Onboarding' on the resource group.",
         404: "Check subscription, resource group and gateway id.",
-        409: "Give another --resource-name, or delete the resource that is in the way.",
+        409: "Give another --resource-name, or see to what is in the way.",
     }
-    number = {401: 41, 409: 44}.get(error.status, number)
+    number = 44 if error.code in NAME_TAKEN else 41 if error.status == 401 else number
     return AzcmError(number, sentence, cause=error.one_line(), remedy=remedies.get(error.status, "Retry."))

@@ -36,6 +36,9 @@ class ConnectRequest:
     subscription: str
     resource_name: str
     correlation_id: str
+    is_name_given: bool = False
+    cloud: str = ""
+    """The cloud's name as it was given; empty for the only one."""
     tenant_id: str = ""
     gateway_id: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -47,14 +50,16 @@ class ConnectRequest:
         """Whether the subscription is given by its id."""
         return GUID.match(self.subscription) is not None
 
-    def differences(self, identity: AgentIdentity, cloud: str) -> list[str]:
-        """Return the words for what a connected machine's identity has otherwise than this request."""
+    def differences(self, identity: AgentIdentity) -> list[str]:
+        """Return the words for what a connected machine's identity has otherwise than this request says."""
         wanted = {
             "resource group": (self.resource_group, identity.resource_group),
             "location": (normal_location(self.location), normal_location(identity.location)),
-            "resource name": (self.resource_name, identity.resource_name),
-            "cloud": (cloud, identity.cloud),
         }
+        if self.is_name_given:
+            wanted["resource name"] = (self.resource_name, identity.resource_name)
+        if self.cloud:
+            wanted["cloud"] = (self.cloud, identity.cloud)
         if self.has_subscription_id:
             wanted["subscription"] = (self.subscription, identity.subscription_id)
         if self.tenant_id and GUID.match(self.tenant_id):
@@ -73,6 +78,7 @@ def parse_request(
     subscription: str,
     tenant_id: str = "",
     resource_name: str = "",
+    cloud: str = "",
     correlation_id: str = "",
     gateway_id: str = "",
     tags: str = "",
@@ -102,6 +108,8 @@ def parse_request(
         subscription.lower() if GUID.match(subscription) else subscription,
         _name(resource_name),
         correlation_id or str(uuid.uuid4()),
+        bool(resource_name),
+        cloud,
         tenant_id,
         parse_gateway_id(gateway_id),
         parse_tags(tags),

@@ -300,6 +300,14 @@ def _properties() -> tuple[Property, ...]:
             "Further endpoints, HOST[:PORT], that 'azcmagent check' tries.",
             check=lambda text: parse_target(text, 443),
         ),
+        Property(
+            "check.timeout",
+            Kind.INTEGER,
+            30,
+            "Time that 'azcmagent check' gives each endpoint, in seconds.",
+            least=1,
+            most=600,
+        ),
     )
 
 

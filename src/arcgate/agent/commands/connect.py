@@ -58,6 +58,7 @@ def command(
         subscription=subscription_id,
         tenant_id=tenant_id,
         resource_name=resource_name,
+        cloud=cloud,
         correlation_id=correlation_id,
         gateway_id=gateway_id,
         tags=tags,
@@ -73,7 +74,7 @@ def command(
             user_tenant_id=user_tenant_id,
         ),
     )
-    identity = _connect(own, request, cloud)
+    identity = _connect(own, request)
     _start_services(own)
     own.console.info(f"Connected machine to {identity.cloud}")
     own.console.line(f"Resource Id: {identity.resource_id}")
@@ -81,10 +82,10 @@ def command(
         own.console.document({"status": "success", "resourceId": identity.resource_id, "vmId": identity.vm_id})
 
 
-def _connect(own: Invocation, request: ConnectRequest, cloud_name: str) -> AgentIdentity:
+def _connect(own: Invocation, request: ConnectRequest) -> AgentIdentity:
     own.paths.prepare(own.platform)
     with command_lock(own):
-        cloud = own.cloud(cloud_name)
+        cloud = own.cloud(request.cloud)
         http = client(outbound_for_agent(own.paths, own.environment, cloud=cloud), cloud.ca_pem)
         console = own.console
         onboarding = Onboarding(own.paths, cloud, http, own.platform.facts(), now, console.info, console.progress)
