@@ -1,6 +1,8 @@
 """The group of commands, and how each of their errors leaves the process."""
 
 import importlib
+import os
+import sys
 from collections.abc import Mapping
 
 import click
@@ -65,6 +67,10 @@ def run(arguments: list[str], hidden: Mapping[str, str]) -> int:
     configure_logging("info", file=log.as_text())
     try:
         return _exit_code(own, arguments)
+    except BrokenPipeError:
+        # Whoever read our output has gone; the interpreter's own last flush must not complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     finally:
         log.close()
 
@@ -83,7 +89,7 @@ def _exit_code(own: Invocation, arguments: list[str]) -> int:
     except ArcgateError as error:
         return _failed(own, as_azcm(error))
     except BrokenPipeError:
-        return 1
+        raise
     except OSError as error:
         return _failed(own, AzcmError(2, "The agent can't use its files.", cause=str(error)))
     except Exception as error:  # a defect of ours: the trace goes to the log, a sentence to the person
