@@ -1,6 +1,6 @@
 """The control plane's process: `python -m arcgate.control --configuration FILE [--listen-fd N] [--ready-fd N]`.
 
-The supervisor writes the file (Configuration.model_dump_json(), 0600), may hand over a listening socket, and
+The supervisor writes the file (Configuration.model_dump_json(), 0600), may hand over listening sockets, and
 reads one line of JSON from the ready descriptor when requests are accepted.
 """
 
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         configuration = load_configuration(options.configuration)
         configure_logging(configuration.log.level, configuration.log.format)
-        asyncio.run(run(configuration, listen_fd=options.listen_fd, ready_fd=options.ready_fd))
+        asyncio.run(run(configuration, listen_fds=options.listen_fd, ready_fd=options.ready_fd))
     except ArcgateError as error:
         sys.stderr.write(f"{error.one_line()}\n")
         return 1
@@ -65,7 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m arcgate.control", description="Arcgate's control plane.")
     parser.add_argument("--configuration", type=Path, required=True, help="JSON file with the whole configuration")
-    parser.add_argument("--listen-fd", type=int, help="descriptor of a listening socket; default is control.listen")
+    listen = "descriptor of a listening socket, one flag for each; default is a socket at control.listen"
+    parser.add_argument("--listen-fd", type=int, action="append", default=[], help=listen)
     parser.add_argument("--ready-fd", type=int, help="descriptor that a line of JSON is written to when all is ready")
     return parser.parse_args(arguments)
 
@@ -79,13 +80,17 @@ def load_configuration(path: Path) -> Configuration:
         raise StateError("CONFIGURATION_UNREADABLE", f"{path} can't be read.", cause=cause) from None
 
 
-async def run(configuration: Configuration, *, listen_fd: int | None = None, ready_fd: int | None = None) -> None:
+async def run(configuration: Configuration, *, listen_fds: Sequence[int] = (), ready_fd: int | None = None) -> None:
     """Serve until a signal comes; raises StateError when the state or the certificate can't be used."""
     async with AsyncExitStack() as stack:
         context = await stack.enter_async_context(open_control(configuration))
-        listener = stack.enter_context(open_listener(configuration, listen_fd))
+        listeners = [
+            stack.enter_context(open_listener(configuration, descriptor)) for descriptor in listen_fds or [None]
+        ]
         tls, renewing = _tls(context)
-        server = make_server(create_app(context), tls, lambda: _tell_ready(listener, ready_fd), context.changes.close)
+        server = make_server(
+            create_app(context), tls, lambda: _tell_ready(listeners[0], ready_fd), context.changes.close
+        )
         tasks = [spawn("audit retention", keep_swept(context))]
         if renewing is not None:
             names = server_names(configuration)
@@ -94,8 +99,10 @@ async def run(configuration: Configuration, *, listen_fd: int | None = None, rea
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, server.stop)
-        _log.info("control plane starts", address=_address(listener), state=str(configuration.state_dir))
-        await server.serve(sockets=[listener])
+        _log.info(
+            "control plane starts", address=", ".join(map(_address, listeners)), state=str(configuration.state_dir)
+        )
+        await server.serve(sockets=listeners)
         _log.info("control plane ended", within_seconds=SHUTDOWN_TIMEOUT)
 
 
