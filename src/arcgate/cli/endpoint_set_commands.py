@@ -137,12 +137,11 @@ def delete(name: str, resource_group: str, subscription: str | None, yes: bool) 
     """Delete an endpoint set; gateways stop carrying its targets."""
     confirm(f"Delete the endpoint set {name}?", yes)
 
-    async def work() -> bool:
+    async def work() -> None:
         session = Session.open()
-        return await session.delete(await _path(session, subscription, resource_group, name), ARCGATE)
+        await session.delete(await _path(session, subscription, resource_group, name), ARCGATE)
 
-    if not run(work()):
-        click.echo(f"There was no endpoint set {name}.", err=True)
+    run(work())
 
 
 async def _path(session: Session, subscription: str | None, group: str, name: str) -> str:

@@ -63,12 +63,11 @@ def delete(name: str, resource_group: str, subscription: str | None, yes: bool) 
     """Delete a machine's resource; its certificate stops working at once."""
     confirm(f"Delete the machine {name}?", yes)
 
-    async def work() -> bool:
+    async def work() -> None:
         session = Session.open()
-        return await session.delete(await _path(session, subscription, resource_group, name), HYBRID_COMPUTE)
+        await session.delete(await _path(session, subscription, resource_group, name), HYBRID_COMPUTE)
 
-    if not run(work()):
-        click.echo(f"There was no machine {name}.", err=True)
+    run(work())
 
 
 @machine_group.command("revoke")

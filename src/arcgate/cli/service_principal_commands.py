@@ -11,8 +11,7 @@ ONBOARDING_ROLE = "Azure Connected Machine Onboarding"
 _COLUMNS: Columns = {
     "CLIENT ID": at("clientId"),
     "NAME": at("displayName"),
-    "ROLE": at("role"),
-    "SCOPE": at("scope"),
+    "ROLES": lambda row: ", ".join(f"{one['role']} at {one['scope']}" for one in row.get("roles", [])),
 }
 
 

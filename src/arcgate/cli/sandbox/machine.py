@@ -81,9 +81,10 @@ class SandboxMachine:
 
     def services(self) -> list[ChildSpec]:
         """Return the agent's two services as children of the supervisor."""
+        more = {"arcproxyd": (), "himdsd": ("--log-level", "warning")}
         return [
-            ChildSpec(name, name, program(name), environment=self.environment, reports_ready=False)
-            for name in ("arcproxyd", "himdsd")
+            ChildSpec(name, name, (*program(name), *options), environment=self.environment, reports_ready=False)
+            for name, options in more.items()
         ]
 
     async def wait_until_at_work(self) -> None:
