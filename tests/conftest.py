@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from arcgate.net.splice import close_spare_pipes
 from worlds.authority import Authority
 
 EXAMPLES = int(os.environ.get("ARCGATE_EXAMPLES", "60"))
@@ -94,6 +95,7 @@ def _descriptors() -> dict[int, str]:
 
 
 def _left(before: dict[int, str]) -> list[str]:
+    close_spare_pipes()
     if not _newer(before):
         return []
     gc.collect()

@@ -27,6 +27,7 @@ from arcgate.gateway.front_door import FrontDoor, Names
 from arcgate.gateway.outbound import Outbound
 from arcgate.gateway.sessions import Sessions, Timeouts
 from arcgate.gateway.spool import Spool
+from arcgate.gateway.tunnelling import Tunnelling
 from arcgate.gateway.tunnels import OpenTunnels
 from arcgate.net.dialer import dial
 from arcgate.net.listener import Listener, listen
@@ -88,7 +89,9 @@ class ScriptedResolver:
 class GatewayNode:
     """A running node. Change `entries` by `publish`, read the audit by `records`."""
 
-    def __init__(self, authority: Authority, folder: Path, timeouts: Timeouts, most_tunnels: int) -> None:
+    def __init__(
+        self, authority: Authority, folder: Path, timeouts: Timeouts, most_tunnels: int, idle_timeout: float
+    ) -> None:
         self.authority = authority
         self.machines = Machines(folder)
         self.resolver = ScriptedResolver()
@@ -102,17 +105,24 @@ class GatewayNode:
         self._context = server_context(
             chain, key, client_authorities_pem=self.machines.pem, minimum=ssl.TLSVersion.TLSv1_3
         )
+        tunnelling = Tunnelling(
+            policy=lambda: self.policy,
+            outbound=Outbound(self.resolver, None, self._is_own, 0.5, 2),
+            accounting=Accounting(self.spool, "node/0", lambda: datetime.now(UTC)),
+            open_tunnels=self.open_tunnels,
+            most_tunnels=most_tunnels,
+            idle_timeout=idle_timeout,
+            half_closed_timeout=30,
+        )
         self.sessions = Sessions(
             tls=lambda: self._context,
             policy=lambda: self.policy,
             clock=lambda: datetime.now(UTC),
-            outbound=Outbound(self.resolver, None, self._is_own, 0.5, 2),
-            accounting=Accounting(self.spool, "node/0", lambda: datetime.now(UTC)),
-            open_tunnels=self.open_tunnels,
+            tunnelling=tunnelling,
             serve_plain=_serve_plain,
             timeouts=timeouts,
             limits=Limits(),
-            most_tunnels=most_tunnels,
+            hands_over=True,
         )
         names = Names(f".gw.{DOMAIN}", frozenset({f"management.{DOMAIN}"}), f".his.{DOMAIN}")
         front_door = FrontDoor(
@@ -262,10 +272,15 @@ async def until(fact: Callable[[], object], seconds: float = 10) -> None:
 
 @asynccontextmanager
 async def gateway_node(
-    authority: Authority, folder: Path, *, timeouts: Timeouts | None = None, most_tunnels: int = 100
+    authority: Authority,
+    folder: Path,
+    *,
+    timeouts: Timeouts | None = None,
+    most_tunnels: int = 100,
+    idle_timeout: float = 30,
 ) -> AsyncIterator[GatewayNode]:
     """Run a node that knows the gateway `PREFIX` with all features, and drain it at the end."""
-    node = GatewayNode(authority, folder, timeouts or Timeouts(), most_tunnels)
+    node = GatewayNode(authority, folder, timeouts or Timeouts(), most_tunnels, idle_timeout)
     node.publish_gateway()
     node.listener.start()
     try:

@@ -112,6 +112,13 @@ class GatewaySettings(Section):
     dial_timeout: Seconds = Field(10, description="Time for a target to accept the connection, in seconds.")
     idle_timeout: Seconds = Field(3600, description="A tunnel without a byte either way ends after, in seconds.")
     half_closed_timeout: Seconds = Field(300, description="... when one direction has ended already, in seconds.")
+    channel_idle_timeout: Seconds = Field(
+        120, description="A machine's channel may wait for its next tunnel, in seconds."
+    )
+    hand_over: Literal["off", "bulk"] = Field(
+        "bulk",
+        description="Whether bulk tunnels of inner TLS 1.3 leave the channel's TLS, for speed; off encrypts twice.",
+    )
     drain_timeout: Seconds = Field(30, description="Time that tunnels get to end at shutdown, in seconds.")
     largest_head: int = Field(16 * 1024, ge=1024, le=1024 * 1024, description="Bytes of a request head.")
     most_fields: int = Field(100, ge=10, le=10_000, description="Header fields of a request.")

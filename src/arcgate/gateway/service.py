@@ -29,6 +29,7 @@ from arcgate.gateway.node import ControlPlane, NodeTls, SnapshotWatch, TlsFiles,
 from arcgate.gateway.outbound import Outbound
 from arcgate.gateway.sessions import Sessions, Timeouts
 from arcgate.gateway.spool import Spool
+from arcgate.gateway.tunnelling import Tunnelling
 from arcgate.gateway.tunnels import OpenTunnels
 from arcgate.net.dialer import dial
 from arcgate.net.http_client import HttpClient
@@ -71,6 +72,7 @@ class Worker:
         )
         self._watch = SnapshotWatch(self._control, folder / f"snapshot-{number}.json", self._publish)
         self._own = [one.getsockname()[:2] for one in listening]
+        self._tunnelling = self._make_tunnelling()
         self._sessions = self._make_sessions()
         self._listener = Listener(listening, self._make_front_door().handle)
 
@@ -99,7 +101,7 @@ class Worker:
             self._spool.close()
 
     async def _drain(self) -> None:
-        self._sessions.is_draining = True
+        self._tunnelling.is_draining = True
         _log.info("draining", open_tunnels=len(self._open_tunnels))
         await self._listener.stop(self._configuration.gateway.drain_timeout)
         with contextlib.suppress(TimeoutError, ArcgateError):
@@ -151,23 +153,31 @@ class Worker:
         )
         return await dial(addresses, where.port, self._configuration.gateway.dial_timeout)
 
+    def _make_tunnelling(self) -> Tunnelling:
+        settings = self._configuration.gateway
+        return Tunnelling(
+            policy=lambda: self._policy,
+            outbound=Outbound(
+                self._resolver, self._control_address, self._is_own_address, settings.dns_timeout, settings.dial_timeout
+            ),
+            accounting=Accounting(self._spool, self._node, _now),
+            open_tunnels=self._open_tunnels,
+            most_tunnels=settings.max_tunnels,
+            idle_timeout=settings.idle_timeout,
+            half_closed_timeout=settings.half_closed_timeout,
+        )
+
     def _make_sessions(self) -> Sessions:
         settings = self._configuration.gateway
         return Sessions(
             tls=lambda: self._tls.context,
             policy=lambda: self._policy,
             clock=_now,
-            outbound=Outbound(
-                self._resolver, self._control_address, self._is_own_address, settings.dns_timeout, settings.dial_timeout
-            ),
-            accounting=Accounting(self._spool, self._node, _now),
-            open_tunnels=self._open_tunnels,
+            tunnelling=self._tunnelling,
             serve_plain=Installer(self._control.get, self._configuration.gateway_suffix).serve,
-            timeouts=Timeouts(
-                settings.handshake_timeout, settings.head_timeout, settings.idle_timeout, settings.half_closed_timeout
-            ),
+            timeouts=Timeouts(settings.handshake_timeout, settings.head_timeout, settings.channel_idle_timeout),
             limits=Limits(settings.largest_head, settings.most_fields),
-            most_tunnels=settings.max_tunnels,
+            hands_over=settings.hand_over != "off",
         )
 
     def _make_front_door(self) -> FrontDoor:

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from arcgate.core.names import Address, Target
 from arcgate.core.policy import Admission, Policy
@@ -39,7 +40,7 @@ class Tunnel:
     address: Address | None = None
     traffic: Traffic = field(default_factory=Traffic)
     cut_reason: EndReason | None = None
-    task: "asyncio.Task[None] | None" = None
+    task: "asyncio.Task[Any] | None" = None
 
     def cut(self, reason: EndReason) -> None:
         """End the tunnel now; its end record will give the reason."""

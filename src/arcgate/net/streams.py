@@ -25,6 +25,24 @@ class StreamReset(Exception):
     """The connection broke: reset, vanished, or (TLS) cut without close_notify."""
 
 
+class SinkReset(StreamReset):
+    """The side that bytes were being carried to broke, not the one that they came from."""
+
+
+class RawEnds:
+    """Mixed into streams that are, or may become, plain sockets: then the kernel can carry their bytes."""
+
+    @property
+    def raw_source(self) -> "SocketStream | None":
+        """The socket whose next byte is the stream's next byte, None when there is no such socket (yet)."""
+        return None
+
+    @property
+    def raw_sink(self) -> "SocketStream | None":
+        """The socket that takes the stream's bytes as they are, None when there is no such socket (yet)."""
+        return None
+
+
 class ByteStream(Protocol):
     """A connection that carries bytes both ways. At most one task receives and one sends at a time."""
 
@@ -54,7 +72,7 @@ class ByteStream(Protocol):
         ...
 
 
-class SocketStream:
+class SocketStream(RawEnds):
     """A connected, non-blocking socket as a ByteStream."""
 
     def __init__(self, connected: socket.socket, peer: str = "") -> None:
@@ -63,13 +81,29 @@ class SocketStream:
             connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             _keep_alive(connected)
         self._socket = connected
-        self._readiness = Readiness(connected.fileno())
+        self.readiness = Readiness(connected.fileno())
+        """Waits for the socket; for code that reads or writes it by other means."""
         self._peer = peer or peer_address(connected)
 
     @property
     def socket(self) -> socket.socket:
         """The socket itself, for facts about it."""
         return self._socket
+
+    @property
+    def descriptor(self) -> int:
+        """The socket's file descriptor."""
+        return self._socket.fileno()
+
+    @property
+    def raw_source(self) -> "SocketStream":
+        """See RawEnds."""
+        return self
+
+    @property
+    def raw_sink(self) -> "SocketStream":
+        """See RawEnds."""
+        return self
 
     @property
     def peer(self) -> str:
@@ -82,7 +116,7 @@ class SocketStream:
             try:
                 size = self._socket.recv_into(_buffer)
             except BlockingIOError:
-                await self._readiness.readable()
+                await self.readiness.readable()
             except OSError as error:
                 raise StreamReset(str(error)) from None
             else:
@@ -95,7 +129,7 @@ class SocketStream:
             try:
                 left = left[self._socket.send(left) :]
             except BlockingIOError:
-                await self._readiness.writable()
+                await self.readiness.writable()
             except OSError as error:
                 raise StreamReset(str(error)) from None
 
@@ -119,11 +153,11 @@ class SocketStream:
         self._let_go()
 
     def _let_go(self) -> None:
-        self._readiness.close()
+        self.readiness.close()
         self._socket.close()
 
 
-class PrefixedStream:
+class PrefixedStream(RawEnds):
     """A stream some of whose bytes were read already: they come first, then the stream's own."""
 
     def __init__(self, prefix: bytes, inner: ByteStream) -> None:
@@ -134,6 +168,16 @@ class PrefixedStream:
     def peer(self) -> str:
         """See ByteStream."""
         return self._inner.peer
+
+    @property
+    def raw_source(self) -> SocketStream | None:
+        """See RawEnds."""
+        return None if self._prefix or not isinstance(self._inner, RawEnds) else self._inner.raw_source
+
+    @property
+    def raw_sink(self) -> SocketStream | None:
+        """See RawEnds."""
+        return self._inner.raw_sink if isinstance(self._inner, RawEnds) else None
 
     async def receive(self) -> bytes:
         """See ByteStream."""

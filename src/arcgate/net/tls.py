@@ -45,6 +45,16 @@ class TlsStream:
         """The TLS object, for facts about the session."""
         return self._tls
 
+    @property
+    def inner(self) -> ByteStream:
+        """The stream that the TLS records travel on."""
+        return self._inner
+
+    def take_raw(self) -> bytes:
+        """Return what has arrived behind the peer's close_notify; call it once `receive` has returned b""."""
+        assert self._peer_ended
+        return self._incoming.read()
+
     async def handshake(self) -> None:
         """Shake hands; raises ssl.SSLError (the alert has been sent) or StreamReset."""
         while True:

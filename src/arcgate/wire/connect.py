@@ -9,10 +9,14 @@ from arcgate.core.audit import printable
 from arcgate.core.errors import InputError
 from arcgate.core.names import Target, parse_authority
 from arcgate.core.verdicts import EXPLANATIONS, Reason, Verdict
+from arcgate.wire.frames import FRAMES_FIELD, FRAMES_VERSION
 from arcgate.wire.heads import Fields, HeadError, RequestHead, format_fields
 
 CORRELATION_FIELD = "Arcgate-Correlation-Id"
 REASON_FIELD = "Arcgate-Reason"
+HAND_OVER_FIELD = "Arcgate-Hand-Over"
+HAND_OVER_BULK = "bulk"
+"""The one kind of hand-over so far: for tunnels that have carried some bytes."""
 
 _CORRELATION_ID = re.compile(r"[A-Za-z0-9-]{8,64}\Z")
 _PHRASES = {
@@ -30,10 +34,15 @@ _PHRASES = {
 
 @dataclass(frozen=True, slots=True)
 class ConnectRequest:
-    """A well-formed CONNECT; the correlation id is empty when the client sent none that we accept."""
+    """A well-formed CONNECT; the correlation id is empty when the client sent none that we accept.
+
+    `offers_frames` and `offers_hand_over` say what an Arc Proxy offered for the channel; generic clients don't.
+    """
 
     target: Target
     correlation_id: str
+    offers_frames: bool = False
+    offers_hand_over: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +70,13 @@ def parse_connect(head: RequestHead) -> ConnectRequest:
         raise HeadError(Reason.REQUEST_MALFORMED, "a CONNECT request has no body")
     offered = head.all(CORRELATION_FIELD.lower())
     accepted = len(offered) == 1 and _CORRELATION_ID.match(offered[0]) is not None
-    return ConnectRequest(target, offered[0] if accepted else "")
+    offers_frames = head.all(FRAMES_FIELD.lower()) == [FRAMES_VERSION]
+    return ConnectRequest(
+        target,
+        offered[0] if accepted else "",
+        offers_frames,
+        offers_frames and head.all(HAND_OVER_FIELD.lower()) == [HAND_OVER_BULK],
+    )
 
 
 def _check_host(head: RequestHead, target: Target) -> None:
@@ -93,9 +108,10 @@ def format_connect(target: Target, fields: Fields = ()) -> bytes:
     return line + format_fields(fields) + b"\r\n"
 
 
-def format_established(correlation_id: str) -> bytes:
-    """Return the answer after which the tunnel begins."""
-    return f"HTTP/1.1 200 Connection established\r\n{CORRELATION_FIELD}: {correlation_id}\r\n\r\n".encode("ascii")
+def format_established(correlation_id: str, fields: Fields = ()) -> bytes:
+    """Return the answer after which the tunnel begins, with further fields."""
+    all_fields = format_fields(((CORRELATION_FIELD, correlation_id), *fields))
+    return b"HTTP/1.1 200 Connection established\r\n" + all_fields + b"\r\n"
 
 
 def format_refusal(verdict: Verdict, correlation_id: str, target: str = "") -> bytes:

@@ -35,7 +35,7 @@ from worlds.gateway_node import (
 
 pytestmark = pytest.mark.anyio
 
-QUICK = Timeouts(handshake=0.5, head=0.5, idle=30, half_closed=30)
+QUICK = Timeouts(handshake=0.5, head=0.5, channel_idle=0.5)
 
 
 @pytest.fixture
@@ -553,7 +553,7 @@ async def test_a_client_that_never_reads_holds_little(node: GatewayNode) -> None
 
 
 async def test_an_idle_tunnel_ends_after_the_set_time(authority: Authority, tmp_path: Path) -> None:
-    async with gateway_node(authority, tmp_path, timeouts=Timeouts(idle=0.2)) as node, target(echo) as port:
+    async with gateway_node(authority, tmp_path, idle_timeout=0.2) as node, target(echo) as port:
         node.publish_endpoints(f"127.0.0.1:{port}")
         tunnel = await node.enrol().tunnel(f"127.0.0.1:{port}")
         with pytest.raises(StreamReset):

@@ -1,0 +1,157 @@
+"""The life of one tunnel: registered, checked, opened, recorded, relayed, ended, recorded."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from arcgate.core.policy import Policy
+from arcgate.core.verdicts import EndReason, Reason, Verdict
+from arcgate.gateway.accounting import Accounting
+from arcgate.gateway.outbound import Outbound, Refused
+from arcgate.gateway.spool import SpoolFull
+from arcgate.gateway.tunnels import OpenTunnels, Tunnel
+from arcgate.net.relay import Ending, HandOver, relay
+from arcgate.net.streams import ByteStream, StreamReset, close_gently
+from arcgate.net.tasks import spawn
+from arcgate.wire.connect import format_refusal
+
+ANSWER_TIMEOUT = 5.0
+"""Seconds that a client gets to take a refusal."""
+
+Establish = Callable[[], Awaitable[ByteStream]]
+"""Answers 200 and returns the stream that carries the tunnel's bytes."""
+
+_log = structlog.get_logger(__name__)
+
+
+class Tunnelling:
+    """Runs tunnels. `policy` returns the one that is in force at that moment; time-outs are in seconds."""
+
+    def __init__(
+        self,
+        *,
+        policy: Callable[[], Policy],
+        outbound: Outbound,
+        accounting: Accounting,
+        open_tunnels: OpenTunnels,
+        most_tunnels: int,
+        idle_timeout: float,
+        half_closed_timeout: float,
+    ) -> None:
+        self._policy = policy
+        self._outbound = outbound
+        self._accounting = accounting
+        self._open_tunnels = open_tunnels
+        self._most_tunnels = most_tunnels
+        self._idle_timeout = idle_timeout
+        self._half_closed_timeout = half_closed_timeout
+        self.is_draining = False
+
+    async def run(
+        self, tunnel: Tunnel, client: ByteStream, establish: Establish, hand_over: HandOver | None
+    ) -> ByteStream | None:
+        """Run a tunnel to its end; return its stream when it ended cleanly, None when the client was cut off.
+
+        `client` takes a refusal. The tunnel runs in a task of its own, so that a cut ends it and nothing else.
+        """
+        self._open_tunnels.add(tunnel)
+        work = spawn(f"tunnel {tunnel.id}", self._run(tunnel, client, establish, hand_over))
+        tunnel.task = work
+        try:
+            await asyncio.wait([work])
+        except asyncio.CancelledError:
+            tunnel.cut(EndReason.SHUTDOWN)
+            await asyncio.wait([work])
+            raise
+        finally:
+            self._open_tunnels.discard(tunnel)
+        return None if work.cancelled() or work.exception() is not None else work.result()
+
+    async def _run(
+        self, tunnel: Tunnel, client: ByteStream, establish: Establish, hand_over: HandOver | None
+    ) -> ByteStream | None:
+        target: ByteStream | None = None
+        ending: EndReason = EndReason.INTERNAL
+        try:
+            target = await self._open(tunnel)
+            client = await establish()
+            ending = await self._relay(tunnel, client, target, hand_over)
+        except Refused as refused:
+            await self.refuse(client, tunnel, refused.verdict)
+            return None
+        except StreamReset:
+            ending = EndReason.CLIENT_RESET
+        except asyncio.CancelledError:
+            ending = tunnel.cut_reason or EndReason.SHUTDOWN
+            if target is None:
+                self._accounting.refuse(tunnel, _verdict_of_cut(ending))
+            raise
+        finally:
+            # Nothing is awaited here: the end is recorded even while the process is being stopped.
+            self._accounting.end(tunnel, ending)
+            if target is not None and ending is not EndReason.COMPLETED:
+                # Both peers must be able to tell a cut from an end.
+                target.abort()
+                client.abort()
+        return client if ending is EndReason.COMPLETED else None
+
+    async def _open(self, tunnel: Tunnel) -> ByteStream:
+        """Return the connection to the target, its start recorded; raises Refused."""
+        if self.is_draining:
+            raise Refused(Verdict(Reason.DRAINING))
+        if not tunnel.verdict.is_allowed:
+            raise Refused(tunnel.verdict)
+        if len(self._open_tunnels) > self._most_tunnels:
+            raise Refused(Verdict(Reason.LIMIT_REACHED))
+        target = await self._outbound.open(tunnel, self._policy())
+        try:
+            self._accounting.start(tunnel)
+        except SpoolFull as error:
+            target.abort()
+            raise Refused(Verdict(Reason.AUDIT_UNAVAILABLE, detail=str(error))) from None
+        return target
+
+    async def _relay(
+        self, tunnel: Tunnel, client: ByteStream, target: ByteStream, hand_over: HandOver | None
+    ) -> EndReason:
+        ending = await relay(
+            client,
+            target,
+            tunnel.traffic,
+            idle_timeout=self._idle_timeout,
+            half_closed_timeout=self._half_closed_timeout,
+            hand_over=hand_over,
+        )
+        if ending is Ending.COMPLETED:
+            await target.close()
+        return EndReason(ending)
+
+    async def refuse(self, client: ByteStream, tunnel: Tunnel, verdict: Verdict) -> None:
+        """Record a refusal, answer it, and close."""
+        verdict = self._accounting.refuse(tunnel, verdict)
+        _log.info(
+            "refused",
+            correlation_id=tunnel.correlation_id,
+            machine=tunnel.certificate.identity.machine_id if tunnel.certificate else None,
+            target=tunnel.target.authority,
+            reason=verdict.reason,
+            detail=verdict.detail,
+        )
+        await answer(client, format_refusal(verdict, tunnel.correlation_id, tunnel.target.authority))
+
+
+async def answer(client: ByteStream, message: bytes) -> None:
+    """Send an answer after which the connection ends, and close it so that the answer arrives."""
+    try:
+        async with asyncio.timeout(ANSWER_TIMEOUT):
+            await client.send(message)
+    except (StreamReset, TimeoutError):
+        return
+    await close_gently(client)
+
+
+def _verdict_of_cut(ending: EndReason) -> Verdict:
+    """Return the refusal of a tunnel that was cut while it was being opened."""
+    reason = Reason.DRAINING if ending is EndReason.SHUTDOWN else Reason.TARGET_NOT_ALLOWED
+    return Verdict(reason, detail=f"cut while it was being opened: {ending}")

@@ -1,0 +1,182 @@
+"""Channels: a TLS connection between Arc Proxy and gateway that carries one tunnel after the other.
+
+A tunnel on a channel is a ByteStream of frames. Each of its directions can leave the frames and the TLS by
+itself (hand-over): the sender writes close_notify and goes on with plain bytes on the same TCP connection, the
+receiver takes close_notify outside of a frame as "from here on raw". A channel that was handed over, or whose
+tunnel did not end cleanly, is used up.
+"""
+
+from collections import deque
+from collections.abc import Callable
+
+from arcgate.core.errors import StateError
+from arcgate.net.streams import RawEnds, SocketStream, StreamReset
+from arcgate.net.tls import TlsStream
+from arcgate.wire.frames import FIN, FrameError, FrameReader, FrameType, format_data
+
+PIECE = 64 * 1024
+"""Bytes of one DATA frame that we send."""
+
+
+class ChannelTunnel(RawEnds):
+    """One tunnel on a channel, as a ByteStream. `rest` are frames that were read with the CONNECT's head.
+
+    `may_hand_over` says that both sides agreed to. `hold_end` keeps back the FIN of a raw direction until the
+    other one has ended: enterprise proxies end both directions at the first FIN that they see.
+    `on_close` is told whether the channel can take another tunnel, with the bytes behind this one.
+    """
+
+    def __init__(
+        self,
+        tls: TlsStream,
+        rest: bytes,
+        *,
+        may_hand_over: bool,
+        hold_end: bool = False,
+        on_free: Callable[[bytes], None] | None = None,
+    ) -> None:
+        self._tls = tls
+        self._frames = FrameReader()
+        self._ready: deque[bytes] = deque()
+        self._may_hand_over = may_hand_over and isinstance(tls.inner, RawEnds)
+        self._hold_end = hold_end
+        self._on_free = on_free
+        self._receives_raw = False
+        self._sends_raw = False
+        self._peer_ended = False
+        self._ended = False
+        self._end_is_held = False
+        if rest:
+            self._take_frames(rest)
+
+    @property
+    def peer(self) -> str:
+        """See ByteStream."""
+        return self._tls.peer
+
+    @property
+    def was_handed_over(self) -> bool:
+        """Whether a direction has left the TLS."""
+        return self._sends_raw or self._receives_raw
+
+    @property
+    def is_reusable(self) -> bool:
+        """Whether both directions have ended cleanly and the channel can take the next CONNECT."""
+        return self._ended and self._peer_ended and not self.was_handed_over
+
+    @property
+    def rest(self) -> bytes:
+        """Bytes of the channel behind this tunnel."""
+        return self._frames.rest
+
+    @property
+    def raw_source(self) -> SocketStream | None:
+        """See RawEnds."""
+        return self._socket.raw_source if self._receives_raw and not self._ready else None
+
+    @property
+    def raw_sink(self) -> SocketStream | None:
+        """See RawEnds."""
+        return self._socket.raw_sink if self._sends_raw else None
+
+    @property
+    def can_go_raw(self) -> bool:
+        """Whether our direction may leave the TLS now."""
+        return self._may_hand_over and not self._sends_raw and not self._ended
+
+    @property
+    def peer_went_raw(self) -> bool:
+        """Whether the peer's direction has left the TLS."""
+        return self._receives_raw
+
+    async def go_raw(self) -> None:
+        """Leave frames and TLS with our direction; only on a boundary that both sides could hand over at."""
+        assert self.can_go_raw
+        await self._tls.end()
+        self._sends_raw = True
+
+    async def receive(self) -> bytes:
+        """See ByteStream."""
+        while True:
+            if self._ready:
+                return self._ready.popleft()
+            if self._peer_ended:
+                return b""
+            if self._receives_raw:
+                return await self._receive_raw()
+            data = await self._tls.receive()
+            if data:
+                self._take_frames(data)
+            else:
+                self._take_close_notify()
+
+    async def send(self, data: bytes) -> None:
+        """See ByteStream."""
+        if self._sends_raw:
+            await self._tls.inner.send(data)
+            return
+        view = memoryview(data)
+        for start in range(0, len(view), PIECE):
+            await self._tls.send(format_data(view[start : start + PIECE]))
+
+    async def end(self) -> None:
+        """See ByteStream."""
+        if self._ended:
+            return
+        self._ended = True
+        if not self._sends_raw:
+            await self._tls.send(FIN)
+        elif self._hold_end and not self._peer_ended:
+            self._end_is_held = True
+        else:
+            await self._tls.inner.end()
+
+    async def release_end(self) -> None:
+        """Send a FIN that was held back."""
+        if self._end_is_held:
+            self._end_is_held = False
+            await self._tls.inner.end()
+
+    def abort(self) -> None:
+        """See ByteStream."""
+        self._tls.abort()
+
+    async def close(self) -> None:
+        """See ByteStream; a channel that can be used again goes back to where it came from."""
+        if self.is_reusable and self._on_free is not None:
+            self._on_free(self.rest)
+        else:
+            await self._tls.close()
+
+    @property
+    def _socket(self) -> RawEnds:
+        inner = self._tls.inner
+        if not isinstance(inner, RawEnds):
+            raise StateError("CHANNEL_NOT_RAW", "This channel does not run on a socket of its own.")
+        return inner
+
+    async def _receive_raw(self) -> bytes:
+        data = await self._tls.inner.receive()
+        self._peer_ended = not data
+        return data
+
+    def _take_frames(self, data: bytes) -> None:
+        try:
+            frames = self._frames.feed(data)
+        except FrameError as error:
+            raise StreamReset(f"the peer sent no frames: {error}") from None
+        for frame in frames:
+            match frame.type:
+                case FrameType.DATA:
+                    self._ready.append(frame.payload)
+                case FrameType.FIN:
+                    self._peer_ended = True
+                case FrameType.RESET:
+                    raise StreamReset(frame.payload.decode("ascii", "replace"))
+
+    def _take_close_notify(self) -> None:
+        if not self._may_hand_over or not self._frames.is_between_frames:
+            raise StreamReset("the channel ended inside a tunnel")
+        self._receives_raw = True
+        if raw := self._tls.take_raw():
+            self._ready.append(raw)

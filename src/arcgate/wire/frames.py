@@ -1,0 +1,116 @@
+"""Frames: what a channel carries between the answer to a CONNECT and the next CONNECT on the same channel.
+
+    type (1 byte)   length (3 bytes, big-endian)   payload
+    0 DATA          1 to LARGEST_PAYLOAD           bytes of the tunnel
+    1 FIN           0                              this direction has ended
+    2 RESET         0 to 255                       the tunnel is cut; the payload is a reason in ASCII
+
+Both directions end with FIN, and then the channel is free for another CONNECT. After RESET it is closed.
+Negotiated by the header field FRAMES_FIELD on the CONNECT and on its 200; other clients never see a frame.
+"""
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+FRAMES_FIELD = "Arcgate-Frames"
+FRAMES_VERSION = "1"
+
+LARGEST_PAYLOAD = 256 * 1024
+LARGEST_REASON = 255
+_HEADER = 4
+
+
+class FrameError(Exception):
+    """The peer's bytes are no frames."""
+
+
+class FrameType(IntEnum):
+    """Kinds of frames."""
+
+    DATA = 0
+    FIN = 1
+    RESET = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One frame, or a part of a DATA frame: its payload is passed on as it comes."""
+
+    type: FrameType
+    payload: bytes = b""
+
+
+def format_data(payload: bytes | memoryview) -> bytes:
+    """Return a DATA frame; the payload has 1 to LARGEST_PAYLOAD bytes."""
+    assert 0 < len(payload) <= LARGEST_PAYLOAD
+    return len(payload).to_bytes(_HEADER, "big") + payload  # DATA is type 0: the length's first byte
+
+
+FIN = bytes((FrameType.FIN, 0, 0, 0))
+
+
+def format_reset(reason: str) -> bytes:
+    """Return a RESET frame."""
+    payload = reason.encode("ascii", "replace")[:LARGEST_REASON]
+    return bytes((FrameType.RESET,)) + len(payload).to_bytes(3, "big") + payload
+
+
+class FrameReader:
+    """Takes bytes and gives frames; after FIN or RESET what follows is not its own and stays in `rest`."""
+
+    def __init__(self) -> None:
+        self._buffer = b""
+        self._data_left = 0
+        self._ended = False
+
+    @property
+    def rest(self) -> bytes:
+        """Bytes behind the last frame of this direction."""
+        return self._buffer if self._ended else b""
+
+    @property
+    def is_between_frames(self) -> bool:
+        """Whether everything that was fed has been given out as whole frames."""
+        return not self._buffer and not self._data_left
+
+    def feed(self, data: bytes) -> list[Frame]:
+        """Return the frames, and parts of DATA frames, that the bytes complete; raises FrameError."""
+        self._buffer += data
+        frames = []
+        while not self._ended and self._buffer and (frame := self._next()) is not None:
+            frames.append(frame)
+            self._ended = frame.type is not FrameType.DATA
+        return frames
+
+    def _next(self) -> Frame | None:
+        if self._data_left:
+            return self._take_data()
+        if len(self._buffer) < _HEADER:
+            if self._buffer[0] > FrameType.RESET:
+                raise FrameError(f"unknown frame type {self._buffer[0]}")
+            return None
+        kind, length = self._buffer[0], int.from_bytes(self._buffer[1:_HEADER], "big")
+        if kind == FrameType.DATA:
+            if not 0 < length <= LARGEST_PAYLOAD:
+                raise FrameError(f"a DATA frame of {length} bytes")
+            self._buffer, self._data_left = self._buffer[_HEADER:], length
+            return self._take_data() if self._buffer else None
+        if kind == FrameType.FIN and length == 0:
+            self._buffer = self._buffer[_HEADER:]
+            return Frame(FrameType.FIN)
+        if kind == FrameType.RESET and length <= LARGEST_REASON:
+            return self._take_reset(length)
+        raise FrameError(f"frame type {kind} with {length} bytes")
+
+    def _take_data(self) -> Frame:
+        payload = self._buffer[: self._data_left]
+        self._buffer = self._buffer[len(payload) :]
+        self._data_left -= len(payload)
+        return Frame(FrameType.DATA, payload)
+
+    def _take_reset(self, length: int) -> Frame | None:
+        if len(self._buffer) < _HEADER + length:
+            return None
+        payload = self._buffer[_HEADER : _HEADER + length]
+        self._buffer = self._buffer[_HEADER + length :]
+        return Frame(FrameType.RESET, payload)

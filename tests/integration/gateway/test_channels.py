@@ -1,0 +1,163 @@
+"""Channels of Arc Proxy at a gateway node: one tunnel after the other, handed over when they are bulk."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from arcgate.core.audit import Event
+from arcgate.core.verdicts import EndReason
+from arcgate.gateway.sessions import Timeouts
+from arcgate.net.channel import ChannelTunnel
+from arcgate.net.streams import ByteStream, StreamReset
+from arcgate.net.tls import TlsStream, server_context
+from arcgate.wire.connect import HAND_OVER_BULK, HAND_OVER_FIELD
+from arcgate.wire.frames import FRAMES_FIELD, FRAMES_VERSION
+from worlds.authority import Authority
+from worlds.gateway_node import GatewayNode, connect_request, gateway_node, read_head, target, until
+
+pytestmark = pytest.mark.anyio
+
+OFFER = {FRAMES_FIELD: FRAMES_VERSION, HAND_OVER_FIELD: HAND_OVER_BULK}
+
+
+@pytest.fixture
+async def node(authority: Authority, tmp_path: Path) -> AsyncIterator[GatewayNode]:
+    async with gateway_node(authority, tmp_path) as running:
+        yield running
+
+
+async def echo(stream: ByteStream) -> None:
+    while data := await stream.receive():
+        await stream.send(data)
+    await stream.end()
+
+
+def offer(authority: str, **fields: str) -> bytes:
+    lines = "".join(f"{name}: {value}\r\n" for name, value in (fields or OFFER).items())
+    return connect_request(authority).removesuffix(b"\r\n") + lines.encode() + b"\r\n"
+
+
+async def open_on(channel: TlsStream, authority: str) -> ChannelTunnel:
+    """CONNECT on a channel; return the tunnel."""
+    await channel.send(offer(authority))
+    head, rest = await read_head(channel)
+    assert head.status == 200
+    assert head.first(FRAMES_FIELD.lower()) == FRAMES_VERSION
+    return ChannelTunnel(channel, rest, may_hand_over=head.first(HAND_OVER_FIELD.lower()) == HAND_OVER_BULK)
+
+
+async def talk(tunnel: ByteStream, words: bytes) -> None:
+    await tunnel.send(words)
+    await tunnel.end()
+    heard = b""
+    while data := await tunnel.receive():
+        heard += data
+    assert heard == words
+
+
+async def test_one_channel_carries_one_tunnel_after_the_other(node: GatewayNode) -> None:
+    async with target(echo) as port:
+        node.publish_endpoints(f"127.0.0.1:{port}")
+        channel = await node.enrol().open()
+        for number in range(5):
+            tunnel = await open_on(channel, f"127.0.0.1:{port}")
+            await talk(tunnel, f"words of tunnel {number}".encode())
+            assert tunnel.is_reusable
+        await channel.end()
+        await channel.close()
+    await node.wait_for_record(Event.END, 5)
+    ids = {record.tunnel_id for record in node.records(Event.START)}
+    assert len(ids) == 5
+    assert ids == {record.tunnel_id for record in node.records(Event.END)}
+
+
+async def test_each_tunnel_of_a_channel_is_decided_anew(node: GatewayNode) -> None:
+    async with target(echo) as port:
+        node.publish_endpoints(f"127.0.0.1:{port}")
+        client = node.enrol()
+        channel = await client.open()
+        await talk(await open_on(channel, f"127.0.0.1:{port}"), b"allowed")
+        await until(lambda: len(node.open_tunnels) == 0)  # or the change would cut the tunnel that is just ending
+        node.publish_machine(client.machine_id, gateway=None)
+        await channel.send(offer(f"127.0.0.1:{port}"))
+        head, _ = await read_head(channel)
+        assert (head.status, head.first("arcgate-reason")) == (403, "not_associated")
+        await channel.close()
+
+
+async def test_a_client_that_offers_nothing_gets_plain_bytes(node: GatewayNode) -> None:
+    async with target(echo) as port:
+        node.publish_endpoints(f"127.0.0.1:{port}")
+        channel = await node.enrol().open()
+        await channel.send(offer(f"127.0.0.1:{port}", X_Other="1"))
+        head, rest = await read_head(channel)
+        assert head.first(FRAMES_FIELD.lower()) == ""
+        assert rest == b""
+        await talk(channel, b"\x00\x00\x00\x01")
+        await channel.close()
+
+
+async def test_bulk_of_inner_tls_1_3_is_handed_over_and_counted(node: GatewayNode, authority: Authority) -> None:
+    context = server_context(*authority.issue("inner.test"))
+    payload = bytes(range(256)) * 8_000
+
+    async def secure_echo(stream: ByteStream) -> None:
+        inner = TlsStream(stream, context, server_side=True)
+        await inner.handshake()
+        while data := await inner.receive():
+            await inner.send(data)
+        await inner.end()
+        await stream.end()
+
+    async with target(secure_echo) as port:
+        node.publish_endpoints(f"127.0.0.1:{port}")
+        tunnel = await open_on(await node.enrol().open(), f"127.0.0.1:{port}")
+        trust = ssl.create_default_context(cadata=authority.pem)  # noqa: TID251 - the test's own client
+        inner = TlsStream(tunnel, trust, server_side=False, server_hostname="inner.test")
+        await inner.handshake()
+
+        async def upload() -> None:
+            await inner.send(payload)
+            await inner.end()
+
+        async def download() -> bytes:
+            heard = b""
+            while data := await inner.receive():
+                heard += data
+            return heard
+
+        heard, _ = await asyncio.gather(download(), upload())
+        assert heard == payload
+        assert tunnel.peer_went_raw
+        await tunnel.end()
+        assert await tunnel.receive() == b""
+        await tunnel.close()
+        end = await node.wait_for_record(Event.END)
+    assert end.reason == EndReason.COMPLETED
+    assert end.bytes_up is not None
+    assert end.bytes_up > len(payload)
+
+
+async def test_an_idle_channel_of_a_machine_ends_without_a_word(authority: Authority, tmp_path: Path) -> None:
+    timeouts = Timeouts(channel_idle=0.2)
+    async with gateway_node(authority, tmp_path, timeouts=timeouts) as node:
+        channel = await node.enrol().open()
+        with pytest.raises(StreamReset):
+            await channel.receive()
+        await channel.close()
+        assert node.records() == []
+
+
+async def test_garbage_instead_of_frames_cuts_the_tunnel(node: GatewayNode) -> None:
+    async with target(echo) as port:
+        node.publish_endpoints(f"127.0.0.1:{port}")
+        channel = await node.enrol().open()
+        await open_on(channel, f"127.0.0.1:{port}")
+        await channel.send(b"\xff\xff\xff\xffgarbage")
+        with pytest.raises(StreamReset):
+            await channel.receive()
+        await channel.close()
+        assert (await node.wait_for_record(Event.END)).reason == EndReason.CLIENT_RESET

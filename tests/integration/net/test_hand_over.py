@@ -1,0 +1,153 @@
+"""Hand-over with real TLS on the inside: not a byte wrong, whatever the sizes, and only where it may be."""
+
+import asyncio
+import random
+import ssl
+
+import pytest
+
+from arcgate.net.relay import Ending
+from arcgate.net.streams import ByteStream
+from arcgate.net.tls import TlsStream, server_context
+from worlds.authority import Authority
+from worlds.channel_chain import Chain, channel_chain, converse
+
+pytestmark = pytest.mark.anyio
+
+INNER = "target.test"
+
+
+async def inner_tls(
+    chain: Chain, authority: Authority, version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3
+) -> tuple[TlsStream, TlsStream]:
+    """Return client's and target's ends of a TLS session through the chain."""
+    certificate, key = authority.issue(INNER)
+    context = ssl.create_default_context(cadata=authority.pem)  # noqa: TID251 - the test's own client
+    context.maximum_version = version
+    client = TlsStream(chain.client, context, server_side=False, server_hostname=INNER)
+    target = TlsStream(chain.target, server_context(certificate, key), server_side=True)
+    await asyncio.gather(client.handshake(), target.handshake())
+    return client, target
+
+
+async def exchange(client: ByteStream, target: ByteStream, up: int, down: int, seed: int) -> None:
+    """Send random bytes both ways at once and compare."""
+    dice = random.Random(seed)
+    sent_up, sent_down = dice.randbytes(up), dice.randbytes(down)
+    got_down, got_up = await asyncio.gather(
+        converse(client, sent_up, random.Random(seed)), converse(target, sent_down, random.Random(seed + 1))
+    )
+    assert got_up == sent_up
+    assert got_down == sent_down
+
+
+@pytest.mark.parametrize("after", [0, 65_536, 1_000_000])
+@pytest.mark.parametrize("seed", range(8))
+async def test_every_byte_arrives_when_both_directions_are_busy(authority: Authority, after: int, seed: int) -> None:
+    sizes = random.Random(seed)
+    up, down = (sizes.choice((0, 1, 1_000, 70_000, 3_000_000)) for _ in range(2))
+    async with channel_chain(authority, after=after) as chain:
+        client, target = await inner_tls(chain, authority)
+        await exchange(client, target, up, down, seed)
+        # The inner sessions have ended by close_notify; the tunnel ends when both sides close.
+        await chain.client.end()
+        await chain.target.end()
+        assert await chain.ended() == (Ending.COMPLETED, Ending.COMPLETED)
+        assert chain.near.traffic.up == chain.far.traffic.up
+        assert chain.near.traffic.down == chain.far.traffic.down
+
+
+async def test_bulk_over_tls_1_3_leaves_the_channel_s_tls_on_both_hops(authority: Authority) -> None:
+    async with channel_chain(authority) as chain:
+        client, target = await inner_tls(chain, authority)
+        await exchange(client, target, 2_000_000, 2_000_000, 1)
+        assert chain.near.channel is not None
+        assert chain.far.channel is not None
+        assert chain.near.channel.raw_sink is not None
+        assert chain.far.channel.raw_sink is not None
+        assert not chain.near.channel.is_reusable
+
+
+async def test_a_small_tunnel_stays_in_frames_and_gives_its_channel_back(authority: Authority) -> None:
+    async with channel_chain(authority) as chain:
+        client, target = await inner_tls(chain, authority)
+        await exchange(client, target, 1000, 1000, 1)
+        await chain.client.end()
+        await chain.target.end()
+        await chain.ended()
+        assert chain.near.channel is not None
+        assert chain.far.channel is not None
+        assert chain.near.channel.is_reusable
+        assert chain.far.channel.is_reusable
+
+
+async def test_tls_1_2_is_never_handed_over(authority: Authority) -> None:
+    async with channel_chain(authority, after=0) as chain:
+        client, target = await inner_tls(chain, authority, ssl.TLSVersion.TLSv1_2)
+        await exchange(client, target, 500_000, 500_000, 1)
+        assert chain.near.channel is not None
+        assert chain.far.channel is not None
+        assert not chain.near.channel.was_handed_over
+        assert not chain.far.channel.was_handed_over
+
+
+@pytest.mark.parametrize("greeting", [b"SSH-2.0-OpenSSH_9.2\r\n", b"\x17\x03\x03\x00\x05hello", b"\x00" * 10])
+async def test_what_is_no_tls_session_is_never_handed_over(authority: Authority, greeting: bytes) -> None:
+    async with channel_chain(authority, after=0) as chain:
+        await chain.client.send(greeting)
+        dice = random.Random(1)
+        sent = dice.randbytes(200_000)
+        taken, back = await asyncio.gather(converse(chain.target, sent, dice), converse(chain.client, sent, dice))
+        assert taken == greeting + sent
+        assert back == sent
+        assert chain.near.channel is not None
+        assert not chain.near.channel.was_handed_over
+
+
+async def test_without_the_agreement_of_both_nothing_is_handed_over(authority: Authority) -> None:
+    async with channel_chain(authority, after=0, far_hand_over=False) as chain:
+        client, target = await inner_tls(chain, authority)
+        await exchange(client, target, 300_000, 300_000, 1)
+        assert chain.near.channel is not None
+        assert not chain.near.channel.was_handed_over
+
+
+async def test_half_closes_stay_exact_after_the_hand_over(authority: Authority) -> None:
+    async with channel_chain(authority) as chain:
+        client, target = await inner_tls(chain, authority)
+        await asyncio.gather(client.send(bytes(500_000)), _take(target, 500_000))
+        await client.end()
+        await chain.client.end()
+        assert await target.receive() == b""
+        assert await chain.target.receive() == b""
+        download = random.Random(3).randbytes(500_000)
+        received, _ = await asyncio.gather(_take_all(client), _send_and_end(target, download))
+        assert received == download
+        await chain.target.end()
+        assert await chain.ended() == (Ending.COMPLETED, Ending.COMPLETED)
+
+
+async def test_a_reset_after_the_hand_over_is_a_visible_cut(authority: Authority) -> None:
+    async with channel_chain(authority) as chain:
+        client, target = await inner_tls(chain, authority)
+        await asyncio.gather(client.send(bytes(500_000)), _take(target, 500_000))
+        chain.target.abort()
+        near, far = await chain.ended()
+        assert (near, far) != (Ending.COMPLETED, Ending.COMPLETED)
+
+
+async def _send_and_end(stream: ByteStream, data: bytes) -> None:
+    await stream.send(data)
+    await stream.end()
+
+
+async def _take_all(stream: ByteStream) -> bytes:
+    taken = b""
+    while data := await stream.receive():
+        taken += data
+    return taken
+
+
+async def _take(stream: ByteStream, size: int) -> None:
+    while size > 0:
+        size -= len(await stream.receive())
