@@ -4,6 +4,7 @@ A goal's revision is the highest among the entries that it is made of, removed o
 whenever its content changes, and stands still while only others' entries change.
 """
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
@@ -53,6 +54,14 @@ def control_patterns(configuration: Configuration) -> tuple[EndpointPattern, ...
     domain = configuration.cloud.domain
     hosts = (f"management.{domain}", f"login.{domain}", f"*.his.{domain}", f"packages.{domain}", f"download.{domain}")
     return tuple(parse_pattern(f"{host}{suffix}") for host in hosts)
+
+
+def catalogue_mark(catalogue: Catalogue) -> str:
+    """Return a digest of the catalogue's patterns; published, so that a new catalogue raises goals' revisions."""
+    lines = (
+        f"{feature.name} {pattern.text}\n" for feature in catalogue.features.values() for pattern in feature.endpoints
+    )
+    return hashlib.sha256("".join(lines).encode()).hexdigest()[:16]
 
 
 def _allowed(gateway: Gateway, sets: list[Entry], catalogue: Catalogue) -> tuple[EndpointPattern, ...]:

@@ -7,11 +7,12 @@ from datetime import datetime
 from sqlalchemy import select
 
 from arcgate.control.arm.roles import OWNER
-from arcgate.control.his.goals import control_patterns
+from arcgate.control.his.goals import catalogue_mark, control_patterns
 from arcgate.control.login.secrets import hash_password, new_password
 from arcgate.control.store.database import Store, Transaction
 from arcgate.control.store.models import EntryRow, Principal, Revision, RoleAssignment, Subscription, Tenant
 from arcgate.control.store.sealing import write_private_file
+from arcgate.core.catalogue import shipped_catalogue
 from arcgate.core.configuration import Configuration
 from arcgate.core.snapshot import Kind
 
@@ -74,7 +75,8 @@ def _ownership(principal: Principal, scope: str, now: datetime) -> RoleAssignmen
 
 async def _publish_cloud(configuration: Configuration, transaction: Transaction) -> None:
     hosts = [pattern.text for pattern in control_patterns(configuration)]
-    body = {"domain": configuration.cloud.domain, "controlHosts": hosts}
+    mark = catalogue_mark(shipped_catalogue())
+    body = {"domain": configuration.cloud.domain, "controlHosts": hosts, "catalogue": mark}
     known = await transaction.session.get(EntryRow, (Kind.CLOUD.value, "cloud"))
     if known is None or known.body != body:
         await transaction.publish(Kind.CLOUD, "cloud", body)

@@ -1,8 +1,9 @@
 """Goals of machines: their content, and revisions that rise exactly when the content may have changed."""
 
+from dataclasses import replace
 from typing import Any
 
-from arcgate.control.his.goals import control_patterns, goal_of
+from arcgate.control.his.goals import catalogue_mark, control_patterns, goal_of
 from arcgate.core.catalogue import parse_catalogue
 from arcgate.core.configuration import CloudSettings, Configuration
 from arcgate.core.routing import Goal
@@ -120,3 +121,18 @@ def test_the_public_port_stands_in_gateway_and_control_patterns() -> None:
 def test_a_goal_survives_its_json_form() -> None:
     found = goal(machine(5, "abc"), gateway(3, "*"), endpoint_set(4))
     assert Goal.from_json(found.to_json()) == found
+
+
+def test_a_catalogue_with_another_pattern_has_another_mark() -> None:
+    features = {name: replace(feature, title="other words") for name, feature in CATALOGUE.features.items()}
+    assert catalogue_mark(replace(CATALOGUE, features=features)) == catalogue_mark(CATALOGUE)
+    features["Core"] = replace(features["Core"], endpoints=features["Core"].endpoints[:1])
+    assert catalogue_mark(replace(CATALOGUE, features=features)) != catalogue_mark(CATALOGUE)
+
+
+def test_names_that_skip_the_gateway_come_with_it() -> None:
+    entry = gateway(3, "*")
+    assert entry.body is not None
+    with_bypass = replace(entry, body={**entry.body, "bypass": ["login.microsoftonline.com"]})
+    assert goal(machine(5, "abc"), with_bypass).bypass == ("login.microsoftonline.com",)
+    assert goal(machine(5, None), with_bypass).bypass == ()
