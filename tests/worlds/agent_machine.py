@@ -45,7 +45,13 @@ class TableResolver:
 
     async def resolve(self, host: HostName) -> list[Address]:
         if host not in self.addresses:
-            raise HopError(Hop.DNS, "DNS_FAILED", f"{host} could not be resolved.", cause="the name does not exist")
+            raise HopError(
+                Hop.DNS,
+                "DNS_FAILED",
+                f"{host} could not be resolved.",
+                cause="the name does not exist",
+                remedy="Check the name and the DNS servers of this host.",
+            )
         return self.addresses[host]
 
 

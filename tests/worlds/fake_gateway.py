@@ -14,7 +14,7 @@ from arcgate.net.listener import Listener, listen
 from arcgate.net.relay import Ending, Traffic, relay
 from arcgate.net.streams import PrefixedStream, SocketStream, StreamReset, close_gently
 from arcgate.net.tls import TlsStream, server_context
-from arcgate.wire.connect import ConnectRequest, format_established, format_refusal, parse_connect
+from arcgate.wire.connect import ConnectRequest, format_answer, format_established, format_refusal, parse_connect
 from arcgate.wire.heads import HeadError, RequestReader
 from worlds.authority import Authority
 
@@ -76,6 +76,10 @@ class FakeGateway:
         reader = RequestReader()
         while (head := reader.feed(await _some(channel))) is None:
             pass
+        if head.method == "GET":
+            await channel.send(format_answer(200, b"well\n", (), "text/plain"))
+            await close_gently(channel)
+            return
         request = parse_connect(head)
         self.requests.append(request)
         if self.is_silent:

@@ -97,7 +97,9 @@ class SurroundingsWatch:
         for problem in settings.problems:
             if " proxy.url " in problem:
                 # Without its proxy the machine would go direct, which nobody asked for.
-                raise StateError("PROXY_UNUSABLE", problem, remedy="Set it again: 'azcmagent config set proxy.url URL'.")
+                raise StateError(
+                    "PROXY_UNUSABLE", problem, remedy="Set it again: 'azcmagent config set proxy.url URL'."
+                )
             _log.warning("a setting can't be used", problem=problem)
         return settings
 
@@ -126,7 +128,8 @@ class SurroundingsWatch:
             settings.proxy_bypass,
             own_ports=frozenset({settings.arcproxy_port}),
         )
-        has_certificate = self._paths.machine_certificate.exists() and self._paths.machine_key.exists()
+        # For ordinary users the folder is closed: they have no certificate then, and no error either.
+        has_certificate = os.path.exists(self._paths.machine_certificate) and os.path.exists(self._paths.machine_key)
         return Surroundings(
             routing=routing,
             proxy=proxy,

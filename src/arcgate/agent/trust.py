@@ -1,5 +1,6 @@
 """TLS contexts of the agent, kept: reading the system's authorities takes 10 ms, a connection shouldn't."""
 
+import os
 import ssl
 from pathlib import Path
 
@@ -24,7 +25,7 @@ class Trust:
 
         Raises StateError (TLS_FILE_UNUSABLE) while the files are damaged or don't belong together.
         """
-        present = certificate if certificate is not None and all(file.exists() for file in certificate) else None
+        present = certificate if certificate is not None and all(map(os.path.exists, certificate)) else None
         key = (ca_pem, "gateway", *(_identity(file) for file in present or ()))
         minimum = ssl.TLSVersion.TLSv1_3
         return self._get(key, lambda: client_context(ca_pem=ca_pem, certificate=present, minimum=minimum))

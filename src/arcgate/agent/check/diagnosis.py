@@ -1,0 +1,88 @@
+"""Why a TLS handshake failed, in words that name the issuer, the dates or the peer. Pure."""
+
+import ssl
+from datetime import UTC, datetime
+
+from cryptography import x509
+from cryptography.x509.oid import NameOID
+
+from arcgate.core.errors import Hop, HopError
+from arcgate.net.tls import describe_failure
+
+EXPIRED, NOT_YET_VALID, HOSTNAME_MISMATCH, ADDRESS_MISMATCH = 10, 9, 62, 64
+"""OpenSSL's verify codes (openssl-verification-options(1))."""
+
+CHAIN_IS_UNKNOWN = frozenset({2, 18, 19, 20, 21, 24})
+"""No trusted issuer, self-signed, and an authority that isn't one."""
+
+
+def diagnose(error: ssl.SSLError, server: str, presented: bytes | None, now: datetime) -> HopError:
+    """Return what a failed handshake means; `presented` is the leaf certificate (DER) if it could be fetched."""
+    if not isinstance(error, ssl.SSLCertVerificationError):
+        return HopError(
+            Hop.TLS,
+            "TLS_FAILED",
+            f"{server} did not complete the TLS handshake.",
+            cause=describe_failure(error),
+            remedy="Look for a firewall or proxy on the path that inspects or drops TLS.",
+        )
+    certificate = _parse(presented)
+    if error.verify_code in {EXPIRED, NOT_YET_VALID} and certificate is not None:
+        return _outside_its_time(server, certificate, now)
+    if error.verify_code in CHAIN_IS_UNKNOWN:
+        return _intercepted(server, certificate, error)
+    return HopError(
+        Hop.TLS,
+        "TLS_CERTIFICATE_REFUSED",
+        f"The certificate of {server} is not acceptable.",
+        cause=f"{error.verify_message}{_issued_by(certificate)}",
+        remedy="Check that the name leads to the right place, and that no proxy on the path inspects TLS.",
+    )
+
+
+def _intercepted(server: str, certificate: x509.Certificate | None, error: ssl.SSLCertVerificationError) -> HopError:
+    issuer = issuer_of(certificate) if certificate is not None else "an unknown authority"
+    return HopError(
+        Hop.TLS,
+        "TLS_INTERCEPTED",
+        f"TLS to {server} seems to be intercepted: its certificate was issued by {issuer}, which is not trusted.",
+        cause=error.verify_message,
+        remedy=f"If {issuer} belongs to an inspecting proxy or firewall, exempt {server} from inspection; "
+        "if it is your cloud's authority, add it to the cloud definition's ca.",
+    )
+
+
+def _outside_its_time(server: str, certificate: x509.Certificate, now: datetime) -> HopError:
+    first, last = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    is_early = now < first
+    return HopError(
+        Hop.TLS,
+        "TLS_CERTIFICATE_NOT_YET_VALID" if is_early else "TLS_CERTIFICATE_EXPIRED",
+        f"The certificate of {server} is {'not valid yet' if is_early else 'expired'} by this machine's clock.",
+        cause=f"it is valid from {_day(first)} to {_day(last)}, and the clock says {_day(now)}",
+        remedy="If the clock is wrong, set it (and switch time synchronisation on); "
+        "if it is right, the server's certificate must be renewed.",
+    )
+
+
+def issuer_of(certificate: x509.Certificate) -> str:
+    """Return who issued a certificate, in a few words."""
+    for kind in (NameOID.COMMON_NAME, NameOID.ORGANIZATION_NAME, NameOID.ORGANIZATIONAL_UNIT_NAME):
+        if values := certificate.issuer.get_attributes_for_oid(kind):
+            return f"'{values[0].value!s}'"
+    return f"'{certificate.issuer.rfc4514_string()}'"
+
+
+def _issued_by(certificate: x509.Certificate | None) -> str:
+    return f" (issued by {issuer_of(certificate)})" if certificate is not None else ""
+
+
+def _parse(presented: bytes | None) -> x509.Certificate | None:
+    try:
+        return x509.load_der_x509_certificate(presented) if presented else None
+    except ValueError:
+        return None
+
+
+def _day(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")

@@ -1,0 +1,295 @@
+"""One endpoint, hop by hop: each is timed, and the first that fails is the news.
+
+It takes the same way as the agent's own requests, with the same parts, but never through the running Arc Proxy: a
+hop that hides behind another process can't be named.
+"""
+
+import asyncio
+import contextlib
+import ssl
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from arcgate.agent.channels import explain, last_words
+from arcgate.agent.check.diagnosis import diagnose
+from arcgate.agent.check.model import Endpoint, HopResult, Outcome, Row
+from arcgate.agent.hops import Hops
+from arcgate.agent.outbound import new_correlation_id, refused
+from arcgate.agent.surroundings import GatewayPlace, Surroundings
+from arcgate.core.addresses import AddressClass, classify
+from arcgate.core.errors import ArcgateError, Hop, HopError
+from arcgate.core.names import Address, Target
+from arcgate.core.routing import Route, Way
+from arcgate.core.urls import Url
+from arcgate.core.verdicts import Reason
+from arcgate.net.dialer import ConnectRefused, connect_through, dial, through_proxy
+from arcgate.net.streams import ByteStream, StreamReset
+from arcgate.net.tls import TlsStream
+from arcgate.wire.connect import CORRELATION_FIELD
+from arcgate.wire.heads import HeadError, ResponseReader
+
+_WHO_ASKS = frozenset(
+    {
+        Reason.CERTIFICATE_REQUIRED,
+        Reason.CERTIFICATE_REVOKED,
+        Reason.CERTIFICATE_UNSUITABLE,
+        Reason.MACHINE_UNKNOWN,
+        Reason.GATEWAY_UNKNOWN,
+        Reason.NOT_ASSOCIATED,
+    }
+)
+_PRIVATE = frozenset({AddressClass.PRIVATE, AddressClass.SHARED, AddressClass.LOOPBACK})
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """The way that a check takes to one endpoint."""
+
+    route: Route
+    proxy: Url | None = None
+    gateway: GatewayPlace | None = None
+    with_certificate: bool = True
+
+
+def path_to(endpoint: Endpoint, now: Surroundings) -> Path:
+    """Return the way that the agent's own requests to the endpoint take. Pure."""
+    own = now.gateway if now.routing.uses_gateway else None
+    if endpoint.is_gateway:
+        place = own or now.front
+        assert place is not None, "a gateway endpoint comes from a gateway"
+        reason = "it is the machine's gateway" if own is not None else "it is the cloud's front gateway"
+        return Path(Route(Way.GATEWAY, reason), now.proxy_towards(place.dialled), place, own is not None)
+    if own is None and now.front is not None and now.is_control(endpoint.target):
+        route = Route(Way.GATEWAY, "the cloud is reached through its front gateway")
+        return Path(route, now.proxy_towards(now.front.dialled), now.front, with_certificate=False)
+    route = now.routing.route(endpoint.target)
+    if route.way is Way.GATEWAY and own is not None:
+        return Path(route, now.proxy_towards(own.dialled), own)
+    return Path(route, now.proxy if route.way is Way.ENTERPRISE else None)
+
+
+@dataclass
+class _Trace:
+    """What has been found so far."""
+
+    hops: list[HopResult] = field(default_factory=list)
+    at: Hop = Hop.DNS
+    began: float = field(default_factory=time.monotonic)
+    addresses: list[Address] = field(default_factory=list)
+    tls: str = ""
+
+    @asynccontextmanager
+    async def hop(self, hop: Hop) -> AsyncIterator[None]:
+        """Time one hop; a HopError is its failure, or that of the hop that it names."""
+        self.at, self.began = hop, time.monotonic()
+        try:
+            yield
+        except HopError as error:
+            self._fail(error)
+            raise
+        self.hops.append(HopResult(hop, Outcome.PASSED, time.monotonic() - self.began))
+
+    def fail(self, error: HopError) -> None:
+        """Note a failure that no hop has noted yet."""
+        if not self.hops or self.hops[-1].failure is not error:
+            self._fail(error)
+
+    def _fail(self, error: HopError) -> None:
+        order = list(Hop)
+        for between in order[order.index(self.at) : order.index(error.hop)]:
+            # CONNECT's answer tells of several hops at once: those before the one that it blames have passed.
+            if between in {Hop.GATEWAY, Hop.POLICY}:
+                self.hops.append(HopResult(between, Outcome.PASSED, 0))
+        self.hops.append(HopResult(error.hop, Outcome.FAILED, time.monotonic() - self.began, error))
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """Checks endpoints; `clock` gives the machine's own time, `limit` the seconds for one endpoint."""
+
+    hops: Hops
+    now: Surroundings
+    clock: Callable[[], datetime]
+    limit: float = 30
+
+    async def check(self, endpoint: Endpoint) -> Row:
+        """Return the row of one endpoint; never raises for what the network does."""
+        path = path_to(endpoint, self.now)
+        trace = _Trace()
+        try:
+            async with asyncio.timeout(self.limit):
+                await self._walk(endpoint, path, trace)
+        except TimeoutError:
+            trace.fail(_too_slow(trace.at, endpoint, self.limit))
+        except HopError as error:
+            trace.fail(error)
+        except ArcgateError as error:
+            trace.fail(HopError(trace.at, error.code, error.sentence, cause=error.cause, remedy=error.remedy))
+        return Row(
+            endpoint,
+            path.route.way,
+            path.route.reason,
+            tuple(trace.hops),
+            any(classify(one) in _PRIVATE for one in trace.addresses) if trace.addresses else None,
+            trace.tls,
+            path.proxy.origin if path.proxy is not None else "",
+            path.gateway.name if path.gateway is not None else "",
+        )
+
+    async def _walk(self, endpoint: Endpoint, path: Path, trace: _Trace) -> None:
+        async with AsyncExitStack() as opened:
+            stream = await self._open(endpoint, path, trace, opened)
+            if endpoint.is_gateway or not endpoint.uses_tls:
+                return
+            async with trace.hop(Hop.TARGET):
+                context = self.hops.trust.servers(self.now.ca_pem)
+                tls = await self._shake(stream, context, str(endpoint.target.host), endpoint, path)
+                trace.tls = _version(tls)
+
+    async def _open(self, endpoint: Endpoint, path: Path, trace: _Trace, opened: AsyncExitStack) -> ByteStream:
+        """Return a stream to the endpoint (for a gateway: to its front door, having heard its answer)."""
+        if path.route.way is Way.REFUSE:
+            trace.at = Hop.POLICY
+            raise refused(endpoint.target, path.route)
+        if path.gateway is None:
+            return await self._reach(endpoint.target, path.proxy, trace, opened, is_endpoint=True)
+        stream = await self._reach(path.gateway.dialled, path.proxy, trace, opened, is_endpoint=endpoint.is_gateway)
+        async with trace.hop(Hop.TLS):
+            certificate = self.now.certificate if path.with_certificate else None
+            context = self.hops.trust.gateways(self.now.ca_pem, certificate)
+            channel = await self._shake(stream, context, path.gateway.host, endpoint, path)
+            if endpoint.is_gateway:
+                trace.tls = _version(channel)
+        if endpoint.is_gateway:
+            async with trace.hop(Hop.GATEWAY):
+                await _hear(channel, path.gateway)
+            return channel
+        async with trace.hop(Hop.GATEWAY):
+            return await self._nested_connect(channel, endpoint.target, path.gateway)
+
+    async def _reach(
+        self, target: Target, proxy: Url | None, trace: _Trace, opened: AsyncExitStack, *, is_endpoint: bool
+    ) -> ByteStream:
+        if proxy is not None:
+            async with trace.hop(Hop.PROXY):
+                stream = await self.hops.dial_proxy(proxy, self.now)
+                opened.push_async_callback(stream.close)
+                context = self.hops.trust.servers(self.now.ca_pem) if proxy.is_tls else None
+                return await through_proxy(proxy, stream, target, self.now.timeouts.answer, context)
+        async with trace.hop(Hop.DNS):
+            addresses = await self.hops.addresses_of(target)
+        if is_endpoint:
+            trace.addresses = addresses
+        async with trace.hop(Hop.TCP):
+            direct = await dial(addresses, target.port, self.now.timeouts.dial)
+        opened.push_async_callback(direct.close)
+        return direct
+
+    async def _nested_connect(self, channel: TlsStream, target: Target, gateway: GatewayPlace) -> ByteStream:
+        fields = ((CORRELATION_FIELD, new_correlation_id()),)
+        try:
+            limit = self.now.timeouts.answer
+            tunnel, _ = await connect_through(channel, target, limit, hop=Hop.GATEWAY, via=gateway.name, fields=fields)
+        except HopError as error:
+            if error.code == "GATEWAY_FAILED" and (alert := await last_words(channel)):
+                error.cause = alert
+            if isinstance(error, ConnectRefused) and error.refusal.code in _WHO_ASKS:
+                error.hop = Hop.GATEWAY
+            raise explain(error, gateway) from None
+        return tunnel
+
+    async def _shake(
+        self, stream: ByteStream, context: ssl.SSLContext, name: str, endpoint: Endpoint, path: Path
+    ) -> TlsStream:
+        """Return a TLS stream; a failure is explained with the certificate that was presented."""
+        tls = TlsStream(stream, context, server_side=False, server_hostname=name)
+        try:
+            async with asyncio.timeout(self.now.timeouts.handshake):
+                await tls.handshake()
+        except TimeoutError:
+            raise _handshake_failed(name, f"nothing came in {self.now.timeouts.handshake:g} s") from None
+        except StreamReset as error:
+            raise _handshake_failed(name, str(error)) from None
+        except ssl.SSLError as error:
+            is_gateway = path.gateway is not None and name == path.gateway.host
+            presented = None
+            if isinstance(error, ssl.SSLCertVerificationError):
+                presented = await self._presented(endpoint, path, is_gateway=is_gateway)
+            failure = diagnose(error, name, presented, self.clock())
+            assert path.gateway is not None or not is_gateway
+            raise (explain(failure, path.gateway) if is_gateway and path.gateway else failure) from None
+        return tls
+
+    async def _presented(self, endpoint: Endpoint, path: Path, *, is_gateway: bool) -> bytes | None:
+        """Return the certificate that a server shows, unverified: only to name its issuer. Nothing is sent to it."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        with contextlib.suppress(ArcgateError, ssl.SSLError, StreamReset):
+            async with AsyncExitStack() as opened:
+                if is_gateway and path.gateway is not None:
+                    place, name = path.gateway.dialled, str(path.gateway.host)
+                    stream = await self._reach(place, path.proxy, _Trace(), opened, is_endpoint=False)
+                else:
+                    name = str(endpoint.target.host)
+                    stream = await self._open(endpoint, path, _Trace(), opened)
+                tls = TlsStream(stream, context, server_side=False, server_hostname=name)
+                await tls.handshake()
+                return tls.tls.getpeercert(binary_form=True)
+        return None
+
+
+async def _hear(channel: TlsStream, gateway: GatewayPlace) -> None:
+    """Ask a gateway how it is: only an answer shows that it has accepted our certificate (TLS 1.3)."""
+    reader = ResponseReader()
+    try:
+        await channel.send(
+            f"GET /healthz HTTP/1.1\r\nHost: {gateway.host}\r\nConnection: close\r\n\r\n".encode("ascii")
+        )
+        while reader.feed(await _some(channel)) is None:
+            pass
+    except (StreamReset, HeadError) as error:
+        cause = await last_words(channel) or str(error) if isinstance(error, StreamReset) else str(error)
+        failure = HopError(
+            Hop.GATEWAY,
+            "GATEWAY_FAILED",
+            f"{gateway.name} does not answer as a gateway.",
+            cause=cause,
+            remedy="Check the gateway URL, and that the gateway is running.",
+        )
+        raise explain(failure, gateway) from None
+
+
+async def _some(channel: TlsStream) -> bytes:
+    data = await channel.receive()
+    if not data:
+        raise StreamReset("the connection was closed before an answer")
+    return data
+
+
+def _version(tls: TlsStream) -> str:
+    version = tls.tls.version() or ""
+    return version.replace("TLSv", "TLS ")
+
+
+def _handshake_failed(name: str, cause: str) -> HopError:
+    return HopError(
+        Hop.TLS,
+        "TLS_FAILED",
+        f"{name} did not complete the TLS handshake.",
+        cause=cause,
+        remedy="Look for a firewall or proxy on the path that inspects or drops TLS.",
+    )
+
+
+def _too_slow(hop: Hop, endpoint: Endpoint, limit: float) -> HopError:
+    return HopError(
+        hop,
+        "CHECK_TIMEOUT",
+        f"{endpoint.name} was not reached in {limit:g} s.",
+        cause=f"the last hop that was tried is {hop}",
+        remedy="Look for what holds packets back on this hop; the setting check.timeout gives more time.",
+    )
