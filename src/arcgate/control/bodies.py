@@ -22,7 +22,7 @@ LONGEST_NUMBER = 40
 
 _LENGTH = re.compile(r"[0-9]{1,12}\Z")
 _JSON_TYPE = re.compile(
-    r"(?:application/(?:[a-z0-9.+-]+\+)?json|text/json)\s*(?:;\s*(?:charset=\"?utf-8\"?|[a-z-]+=[a-z0-9.-]+)\s*)*\Z",
+    r"(?:application/(?:[a-z0-9.+-]+\+)?json|text/json)\s*(?:;\s*(?:charset=\"?utf-8\"?|(?!charset)[a-z-]+=[a-z0-9.-]+)\s*)*\Z",
     re.IGNORECASE,
 )
 

@@ -25,7 +25,7 @@ UNASSIGN = "Microsoft.Authorization/roleAssignments/delete"
 READ_ASSIGNMENTS = "Microsoft.Authorization/roleAssignments/read"
 
 _SCOPE = re.compile(
-    r"/|/subscriptions/(?P<subscription>[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12})(?:/[a-z0-9_.()-]{1,90}){0,12}\Z"
+    r"(?:/|/subscriptions/(?P<subscription>[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12})(?:/[a-z0-9_.()-]{1,90}){0,12})\Z"
 )
 
 
