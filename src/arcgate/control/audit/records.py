@@ -24,7 +24,10 @@ def parse_time(text: str) -> datetime:
     """Return the time that an ISO 8601 text with a zone tells; raises ValueError."""
     if not _TIME.match(text):
         raise ValueError("a time is ISO 8601 with a zone, as in 2026-01-31T12:00:00Z")
-    return datetime.fromisoformat(text).astimezone(UTC)
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError(str(error)) from None
 
 
 def read_record(document: Any) -> dict[str, Any]:

@@ -39,17 +39,21 @@ class Published:
         """Return all entries of the kinds, removed ones included."""
         return [entry for kind in kinds for entry in self._entries[kind].values()]
 
-    async def refresh(self) -> None:
-        """Read what is new, once for everybody who asks at the same time."""
-        if self._is_fresh():
+    async def refresh(self, at_least: int = 0) -> None:
+        """Read what is new, once for everybody who asks at the same time.
+
+        Somebody who knows of revision `at_least` has it from another node, or from a database since restored:
+        then what we have is not fresh enough, however young it is.
+        """
+        if self._is_fresh(at_least):
             return
         async with self._reading:
-            if not self._is_fresh():
+            if not self._is_fresh(at_least):
                 await self._read()
 
-    def _is_fresh(self) -> bool:
+    def _is_fresh(self, at_least: int) -> bool:
         age = asyncio.get_running_loop().time() - self._read_at
-        return self._ticket == self._changes.ticket(ENTRIES) and age < LONGEST_AGE
+        return self.revision >= at_least and self._ticket == self._changes.ticket(ENTRIES) and age < LONGEST_AGE
 
     async def _read(self) -> None:
         ticket, moment = self._changes.ticket(ENTRIES), asyncio.get_running_loop().time()

@@ -18,9 +18,9 @@ class Goals:
         self._context = context
         self._published = published
 
-    async def goal(self, machine: MachineRow) -> Goal:
-        """Return the machine's present goal; raises ApiError 404 when the machine is gone."""
-        await self._published.refresh()
+    async def goal(self, machine: MachineRow, at_least: int = 0) -> Goal:
+        """Return the machine's present goal, `at_least` as new as a known revision; raises ApiError 404."""
+        await self._published.refresh(at_least)
         return self._compute(machine)
 
     async def newer(self, machine: MachineRow, after: int, wait: float) -> Goal | None:
@@ -32,7 +32,7 @@ class Goals:
         while True:
             ticket = self._context.changes.ticket(*self._topics(machine))
             topics = self._topics(machine)
-            goal = await self.goal(machine)
+            goal = await self.goal(machine, after)
             if goal.revision > after or after > self._published.revision:
                 return goal
             if topics != self._topics(machine):

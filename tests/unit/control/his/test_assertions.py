@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from hypothesis import given
+from hypothesis import strategies as st
 from joserfc import jwt
 from joserfc.jwk import ECKey, RSAKey
 
@@ -29,6 +31,7 @@ MACHINE = "22222222-2222-4222-8222-222222222222"
 KEY = rsa.generate_private_key(65537, 2048)
 OTHER_KEY = rsa.generate_private_key(65537, 2048)
 CURVE_KEY = ec.generate_private_key(ec.SECP256R1())
+JSON = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | st.lists(st.text(max_size=3))
 
 
 def claims(**changes: Any) -> dict[str, Any]:
@@ -192,3 +195,20 @@ def test_the_cache_forgets_the_machines_that_were_quiet_longest() -> None:
     cache.accept(Assertion("first", "identifier", MOMENT + 60), NOW)
     with pytest.raises(InputError):
         cache.accept(Assertion("third", "identifier", MOMENT + 60), NOW)
+
+
+@given(st.text(max_size=200) | st.binary(max_size=100).map(lambda data: f"Bearer {data.hex()}.{data.hex()}.AA"))
+def test_no_header_whatsoever_crashes_the_service(header: str) -> None:
+    with pytest.raises(InputError):
+        verify_assertion(bearer_token(header), MACHINE, KEY.public_key(), NOW)
+
+
+@given(st.dictionaries(st.sampled_from(["iss", "sub", "aud", "iat", "exp", "jti"]), JSON, min_size=1))
+def test_no_claim_whatsoever_crashes_the_service(changes: dict[str, Any]) -> None:
+    content = {**claims(), **changes}
+    try:
+        found = verify_assertion(sign(content), MACHINE, KEY.public_key(), NOW)
+    except InputError:
+        return
+    assert content["iss"] == content["sub"] == found.machine_id
+    assert content["aud"] == "arcgate-his"
