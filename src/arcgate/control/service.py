@@ -84,9 +84,8 @@ async def run(configuration: Configuration, *, listen_fds: Sequence[int] = (), r
     """Serve until a signal comes; raises StateError when the state or the certificate can't be used."""
     async with AsyncExitStack() as stack:
         context = await stack.enter_async_context(open_control(configuration))
-        listeners = [
-            stack.enter_context(open_listener(configuration, descriptor)) for descriptor in listen_fds or [None]
-        ]
+        descriptors: Sequence[int | None] = listen_fds or (None,)
+        listeners = [stack.enter_context(open_listener(configuration, one)) for one in descriptors]
         tls, renewing = _tls(context)
         server = make_server(
             create_app(context), tls, lambda: _tell_ready(listeners[0], ready_fd), context.changes.close
