@@ -12,6 +12,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -96,7 +97,7 @@ class MachineKey:
 
     def matches(self, certificate: "CertificateFacts") -> bool:
         """Say whether the certificate is for this key."""
-        return certificate.client_public_key == self.client_public_key
+        return certificate.public_key == _public_bytes(self._key.public_key())
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +108,8 @@ class CertificateFacts:
     """Hexadecimal, lower case."""
     not_before: datetime
     not_after: datetime
-    client_public_key: str
+    public_key: bytes
+    """DER of its SubjectPublicKeyInfo."""
 
     @property
     def half_life(self) -> datetime:
@@ -123,7 +125,7 @@ def parse_certificate(pem: str | bytes) -> CertificateFacts:
     """Return facts of the first certificate in PEM text; raises AzcmError 107."""
     try:
         certificate = x509.load_pem_x509_certificate(pem.encode() if isinstance(pem, str) else pem)
-        public = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.PKCS1)
+        public = _public_bytes(certificate.public_key())
     except (ValueError, TypeError) as error:
         raise AzcmError(
             107, "The machine's certificate can't be read.", cause=str(error), remedy="Connect the machine again."
@@ -132,7 +134,7 @@ def parse_certificate(pem: str | bytes) -> CertificateFacts:
         f"{certificate.serial_number:x}",
         certificate.not_valid_before_utc,
         certificate.not_valid_after_utc,
-        base64.b64encode(public).decode("ascii"),
+        public,
     )
 
 
@@ -151,6 +153,10 @@ def store_certificate(paths: AgentPaths, chain_pem: str) -> None:
     """Replace the stored certificate chain."""
     # A certificate is no secret, and its folder is the services' own.
     write_file(paths.machine_certificate, chain_pem, PUBLIC)
+
+
+def _public_bytes(key: CertificatePublicKeyTypes) -> bytes:
+    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
 def now() -> datetime:

@@ -35,7 +35,7 @@ class WindowsPlatform:
     def layout(self, environment: Mapping[str, str], home: Path | None) -> Layout:
         """See Platform."""
         data = environment.get("ProgramData", "C:\\ProgramData")
-        root = home or Path(PureWindowsPath(data, "AzureConnectedMachineAgent"))
+        root = home or Path(str(PureWindowsPath(data, "AzureConnectedMachineAgent")))
         return Layout(
             home=root,
             configuration=_below(root, "Config"),
@@ -112,15 +112,15 @@ class WindowsPlatform:
         """See Platform."""
         data = environment.get("ProgramData", "C:\\ProgramData")
         return (
-            Path(PureWindowsPath(data, "Microsoft", "ArcGatewayRouter")),
-            Path(PureWindowsPath(data, "GuestConfig")),
+            Path(str(PureWindowsPath(data, "Microsoft", "ArcGatewayRouter"))),
+            Path(str(PureWindowsPath(data, "GuestConfig"))),
         )
 
 
 def _below(root: Path, *parts: str) -> Path:
     # A Windows path on another system is one name to `Path`; joining by Windows' rules keeps it readable.
     is_windows_path = "\\" in str(root)
-    return Path(PureWindowsPath(str(root), *parts)) if is_windows_path else root.joinpath(*parts)
+    return Path(str(PureWindowsPath(str(root), *parts))) if is_windows_path else root.joinpath(*parts)
 
 
 def _sc(*arguments: str) -> str | None:
