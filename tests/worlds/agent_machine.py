@@ -42,8 +42,10 @@ class TableResolver:
     """Resolves by table; names that aren't in it don't exist."""
 
     addresses: dict[str, list[Address]] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
 
     async def resolve(self, host: HostName) -> list[Address]:
+        self.asked.append(host)
         if host not in self.addresses:
             raise HopError(
                 Hop.DNS,
