@@ -306,7 +306,8 @@ async def test_records_of_a_clock_gone_wrong_are_paged_too(
 ) -> None:
     times = ["0001-01-01T00:00:00Z", "1969-12-31T23:59:59Z", "9999-12-31T23:59:59Z"]
     await keep(services, *(record(number=number, time=time) for number, time in enumerate(times)))
-    found, skip = [], {}
+    found: list[str] = []
+    skip: dict[str, str] = {}
     for _ in times:
         document = (await find(app, token, **{"$top": "1"}, **skip)).json()
         found += [one["tunnelId"] for one in document["value"]]

@@ -274,6 +274,7 @@ keep_proxy() {
 finish() {
     say "The agent $VERSION is installed in $home (cloud file: $clouds/$CLOUD_NAME.json)."
     say "Connect this machine next, as root:"
+    if [ -n "$root" ]; then say "  export AZCMAGENT_HOME='$root/var/opt/azcmagent' AZCMAGENT_CLOUDS='$clouds'"; fi
     say "  ${root}/usr/bin/azcmagent connect --cloud \"$CLOUD_NAME\" --tenant-id TENANT --subscription-id SUBSCRIPTION \\"
     say "    --resource-group GROUP --location LOCATION --gateway-id GATEWAY_RESOURCE_ID"
 }
