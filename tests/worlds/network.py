@@ -31,7 +31,7 @@ LOCATIONS = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 NAMESPACE_FILES = Path("/etc/netns")
 """`ip netns exec` shows a namespace the files of its folder here in place of those of /etc."""
 
-_OURS = re.compile(rf"{PREFIX}-(?P<run>[0-9]{{1,10}})-[0-9]+-[a-z0-9-]+\Z", re.ASCII)
+_OURS = re.compile(rf"{PREFIX}-(?P<run>[0-9]{{1,10}})-[0-9]+-[a-z0-9_-]+\Z", re.ASCII)
 _HOST_NAME = re.compile(r"[a-z][a-z0-9]{0,11}\Z", re.ASCII)
 _networks = count()
 

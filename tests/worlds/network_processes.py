@@ -121,7 +121,10 @@ class Service:
         def ready_or_dead() -> object:
             return condition() or not self.is_running
 
-        wait_until(ready_or_dead, f"{self.name}: {what}\n{self.last_words()}", deadline)
+        try:
+            wait_until(ready_or_dead, f"{self.name}: {what}", deadline)
+        except Unready as error:
+            raise Unready(f"{error}\n{self.last_words()}") from None
         if not self.is_running:
             raise Unready(f"{self.name} has ended with {self.code} instead of: {what}\n{self.last_words()}")
         return self

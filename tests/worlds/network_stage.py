@@ -14,6 +14,7 @@ from typing import Any
 
 from worlds.network import Curled, Host, Network
 from worlds.network_cloud import (
+    ARC_PROXY,
     GATEWAY_ZONE,
     Machine,
     Operator,
@@ -23,7 +24,7 @@ from worlds.network_cloud import (
     names_of_servers,
     whole_server,
 )
-from worlds.network_processes import Finished, wait_until
+from worlds.network_processes import Finished, Service, wait_until
 from worlds.network_services import SQUID_PORT, NameServer, Squid, TargetService
 
 GROUP = "servers"
@@ -81,15 +82,24 @@ class Stage:
 
     def connect(self, *options: str) -> Finished:
         """Run `azcmagent connect` as a service principal with the onboarding role, its secret in a file."""
-        made = self.operator.ask("service-principal", "create", "--name", f"onboarding-{next(self.net.numbers)}")
-        secret = self.machine.host.folder / "secret.json"
-        secret.touch(mode=0o600)
-        secret.write_text(json.dumps({"service-principal-secret": made["clientSecret"]}))
-        who = ("--service-principal-id", made["clientId"], "--config", str(secret))
-        admin = self.control.initial_admin
-        where = ("--tenant-id", admin["tenantId"], "--subscription-id", admin["subscriptionId"])
+        who = self._sign_in("Azure Connected Machine Onboarding")
+        where = ("--subscription-id", self.control.initial_admin["subscriptionId"])
         what = ("--resource-group", GROUP, "--location", LOCATION, "--resource-name", MACHINE)
         return self.machine.azcmagent("connect", *who, *where, *what, *options)
+
+    def disconnect(self) -> Finished:
+        """Run `azcmagent disconnect` as a service principal that may delete machines."""
+        who = self._sign_in("Azure Connected Machine Resource Administrator")
+        return self.machine.azcmagent("disconnect", *who)
+
+    def _sign_in(self, role: str) -> tuple[str, ...]:
+        number = next(self.net.numbers)
+        made = self.operator.ask("service-principal", "create", "--name", f"principal-{number}", "--role", role)
+        secret = self.machine.host.folder / f"secret-{number}.json"
+        secret.touch(mode=0o600)
+        secret.write_text(json.dumps({"service-principal-secret": made["clientSecret"]}))
+        tenant = self.control.initial_admin["tenantId"]
+        return "--service-principal-id", made["clientId"], "--tenant-id", tenant, "--config", str(secret)
 
     def onboard(self, gateway: Mapping[str, Any]) -> "Stage":
         """Install the agent, connect it with a gateway, start its services and wait until Arc Proxy knows its way."""
@@ -98,6 +108,19 @@ class Stage:
         self.machine.azcmagent("config", "set", "connection.type", "gateway").succeeded()
         self.machine.start_services().wait_for_goal(gateway["properties"]["gatewayEndpoint"])
         return self
+
+    def fetch_slowly(self, pieces: int) -> Service:
+        """Start a download of so many pieces, 50 ms apart, through Arc Proxy, and wait until it flows."""
+        file = self.machine.host.folder / f"slow-{next(self.net.numbers)}"
+        url = f"https://{ALLOWED_TARGETS[0]}/slow/{pieces}"
+        curl = ("curl", "--silent", "--show-error", "--no-buffer", "--proxy", ARC_PROXY, *self.trust)
+        download = self.machine.host.start(file.name, *curl, "--output", str(file), url)
+        return download.ready_when(lambda: file.exists() and file.stat().st_size, "bytes flow")
+
+    def ended(self, download: Service) -> int | None:
+        """Wait for the end of a process and return its exit code."""
+        wait_until(lambda: not download.is_running, f"{download.name} has ended")
+        return download.code
 
     def fetch(self, path: str, *options: str, target: str = ALLOWED_TARGETS[0]) -> Curled:
         """Fetch a path of a target through Arc Proxy by curl."""
