@@ -184,10 +184,11 @@ async def _watch(
     """Wait until both directions have ended, one of them broke, or nothing has moved for too long."""
     loop = asyncio.get_running_loop()
     pending = set(pumps)
+    half_closed_at = 0.0
     try:
         while pending:
             limit = idle_timeout if len(pending) == 2 else half_closed_timeout
-            left = traffic.last + limit - loop.time()
+            left = max(traffic.last, half_closed_at) + limit - loop.time()
             if left <= 0:
                 return Ending.IDLE
             done, pending = await asyncio.wait(pending, timeout=left, return_when=asyncio.FIRST_COMPLETED)
@@ -197,6 +198,7 @@ async def _watch(
                     return error.ending
                 if error is not None:
                     raise error
+                half_closed_at = loop.time()
         return Ending.COMPLETED
     finally:
         await cancel(*pumps)
