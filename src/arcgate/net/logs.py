@@ -7,7 +7,11 @@ from typing import Any, TextIO
 
 import structlog
 
+from arcgate.core.audit import printable
 from arcgate.core.urls import redact
+
+LONGEST_LINE = 4000
+"""Characters of one line of a text that are written."""
 
 
 def configure_logging(level: str = "info", form: str = "logfmt", file: TextIO | None = None) -> None:
@@ -24,7 +28,7 @@ def configure_logging(level: str = "info", form: str = "logfmt", file: TextIO | 
             structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
             structlog.processors.format_exc_info,
             structlog.processors.EventRenamer("msg"),
-            _redact_texts,
+            _clean_texts,
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
@@ -33,8 +37,21 @@ def configure_logging(level: str = "info", form: str = "logfmt", file: TextIO | 
     )
 
 
-def _redact_texts(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+def _clean_texts(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     for key, value in event.items():
-        if isinstance(value, str):
-            event[key] = redact(value)
+        event[key] = _clean(value)
     return event
+
+
+def _clean(value: Any) -> Any:
+    """Return the value without passwords of URLs and without characters that a terminal would act on."""
+    match value:
+        case None | bool() | int() | float():
+            return value
+        case dict():
+            return {str(key): _clean(one) for key, one in value.items()}
+        case list() | tuple() | set() | frozenset():
+            return [_clean(one) for one in value]
+        case _:
+            # The renderers escape line feeds; a trace keeps its lines that way.
+            return "\n".join(printable(line, LONGEST_LINE) for line in redact(str(value)).split("\n"))
