@@ -13,7 +13,7 @@ from arcgate.core.errors import StateError
 def write_file(path: Path, content: bytes | str, mode: int = 0o600) -> None:
     """Replace a file in one step: readers see the old or the new content, whatever happens in between."""
     data = content.encode() if isinstance(content, str) else content
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    _make_folder(path.parent)
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
@@ -47,6 +47,13 @@ def read_json(path: Path) -> Any:
             cause=str(error),
             remedy="Restore the file from its backup beside it, or remove it and do the step that made it again.",
         ) from None
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder and those above it for our eyes only; pathlib gives the ones above to everybody."""
+    if not folder.exists():
+        _make_folder(folder.parent)
+        folder.mkdir(exist_ok=True, mode=0o700)
 
 
 def _sync_folder(folder: Path) -> None:
