@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import stat
+import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,9 @@ from arcgate.control.packages.payload import this_package
 from worlds.asgi import ask
 from worlds.control_services import ControlServices, control_services
 from worlds.tls_server import free_socket, served
+
+PYTHON = Path(sys.executable).resolve()
+"""The interpreter that the package is for; the system's own may be another."""
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180)]
 
@@ -126,7 +130,7 @@ async def run(*command: str, **environment: str) -> tuple[int, str, str]:
         *command,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
-        env={"PATH": "/usr/bin:/bin:/usr/local/bin", "HOME": "/nonexistent", **environment},
+        env={"PATH": f"/usr/bin:/bin:{PYTHON.parent}", "HOME": "/nonexistent", **environment},
     )
     out, err = await process.communicate()
     assert process.returncode is not None
@@ -255,6 +259,8 @@ async def test_wget_serves_where_there_is_no_curl(site: Site, tmp_path: Path) ->
         for tool in folder.iterdir():
             if tool.name != "curl" and not (tools / tool.name).exists():
                 (tools / tool.name).symlink_to(tool)
+    if not (tools / PYTHON.name).exists():
+        (tools / PYTHON.name).symlink_to(PYTHON)
     code, _, err = await run("sh", str(script), "--root", str(root), PATH=str(tools))
     assert code == 0, err
     assert (root / "opt" / "azcmagent" / "bin" / "azcmagent").exists()
