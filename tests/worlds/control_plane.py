@@ -90,7 +90,7 @@ class ControlPlane:
         who = (caller or self.admin).headers
         return await ask(self.app, method, full, document=document, headers={**who, **(headers or {})})
 
-    async def post_form(self, path: str, headers: Mapping[str, str] | None = None, **fields: str) -> Reply:
+    async def post_form(self, path: str, headers: Mapping[str, str] | None = None, /, **fields: str) -> Reply:
         """Send a form."""
         kind = {"content-type": "application/x-www-form-urlencoded"}
         return await ask(self.app, "POST", path, body=urlencode(fields).encode(), headers={**kind, **(headers or {})})

@@ -35,6 +35,8 @@ class NewCode:
 
 def normal_code(text: str) -> str:
     """Return a user code as it is kept, whatever case, spaces and hyphens somebody typed; "" when it is none."""
+    if not text.isascii():
+        return ""  # upper() makes ASCII letters of some others
     code = _SEPARATORS.sub("", text[:60]).upper()
     return code if _CODE.match(code) else ""
 
