@@ -4,7 +4,6 @@ tomllib says nothing about where a key stands, so `find_lines` looks for tables 
 line inside a multi-line string can at worst give a wrong line number, never a wrong value.
 """
 
-import os
 import re
 import stat
 import tomllib
@@ -12,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from arcgate.cli.regular_file import Unreadable, read_regular_file
 from arcgate.core.errors import ConfigurationError, Place
 
 LARGEST_FILE = 1024 * 1024
@@ -75,26 +75,16 @@ def _parts(dotted: str) -> KeyPath:
 
 def _read(path: Path) -> bytes:
     try:
-        # Without O_NONBLOCK, opening a FIFO that nobody writes to would hang.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as error:
-        raise _unusable(path, f"can't be opened: {error.strerror}") from None
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if stat.S_ISDIR(status.st_mode):
-            raise _unusable(path, "is a folder")
-        if not stat.S_ISREG(status.st_mode):
-            raise _unusable(path, "is not a regular file")
-        if status.st_mode & stat.S_IWOTH:
-            raise ConfigurationError(
-                Place(str(path)),
-                "everybody on this host may write this file.",
-                remedy=f"Look through it, then take the right away: chmod o-w {path}",
-            )
-        data = file.read(LARGEST_FILE + 1)
-    if len(data) > LARGEST_FILE:
-        raise _unusable(path, f"has more than {LARGEST_FILE} bytes")
-    return data
+        file = read_regular_file(path, LARGEST_FILE)
+    except Unreadable as error:
+        raise _unusable(path, str(error)) from None
+    if file.mode & stat.S_IWOTH:
+        raise ConfigurationError(
+            Place(str(path)),
+            "everybody on this host may write this file.",
+            remedy=f"Look through it, then take the right away: chmod o-w {path}",
+        )
+    return file.data
 
 
 def _decode(path: Path, data: bytes) -> str:

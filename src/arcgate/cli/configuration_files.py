@@ -1,6 +1,5 @@
 """Looks into the files that the configuration names: a server with the wrong certificate must not start."""
 
-import os
 import stat
 from collections.abc import Iterator
 from datetime import datetime
@@ -11,6 +10,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from arcgate.cli.configuration_checks import Finding, PlaceOf
+from arcgate.cli.regular_file import RegularFile, Unreadable, read_regular_file
 from arcgate.core.configuration import Configuration
 from arcgate.core.errors import ConfigurationError
 
@@ -160,21 +160,21 @@ def _public_bytes(key: object) -> bytes:
 
 
 def _read_private(path: Path) -> bytes:
-    data = _read(path)
-    if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+    file = _open(path)
+    if file.is_open_to_others:
         raise _Unusable(f"Others on this host may use {path}.", f"Make it ours alone: chmod 0600 {path}")
-    return data
+    return file.data
 
 
 def _read(path: Path) -> bytes:
+    return _open(path).data
+
+
+def _open(path: Path) -> RegularFile:
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise _Unusable(f"{path} is not a regular file.", "Name a file.")
-            data = file.read(LARGEST_PEM + 1)
-    except OSError as error:
-        raise _Unusable(f"{path} can't be read: {error.strerror}.", "Check name and rights of the file.") from None
-    if not data.strip() or len(data) > LARGEST_PEM:
-        raise _Unusable(f"{path} is {'too large' if data.strip() else 'empty'}.", "Put the right file there.")
-    return data
+        file = read_regular_file(path, LARGEST_PEM)
+    except Unreadable as error:
+        raise _Unusable(f"{path} {error}.", "Check name and rights of the file.") from None
+    if not file.data.strip():
+        raise _Unusable(f"{path} is empty.", "Put the right file there.")
+    return file

@@ -17,6 +17,7 @@ from arcgate.cli.failures import LoginNeeded
 from arcgate.cli.outbound import make_client
 from arcgate.cli.output import Columns, at, output_option, show, show_list
 from arcgate.cli.profile import Profile, ProfileFolder, Tokens
+from arcgate.cli.regular_file import Unreadable, read_regular_file
 from arcgate.cli.secrets_input import read_secret, refuse_secret_argument
 from arcgate.cli.session import ARCGATE, SUBSCRIPTIONS, Session, run, with_subscription
 from arcgate.cli.sign_in import (
@@ -104,12 +105,10 @@ def _normal_endpoint(text: str) -> str:
 
 def _read_ca(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            data = file.read(LARGEST_CA + 1) if path.is_file() else b""
-        text = data.decode("ascii")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError("CaUnusable", f"{path} can't be used.", cause=str(error)) from None
-    if "-----BEGIN CERTIFICATE-----" not in text or len(data) > LARGEST_CA:
+        text = read_regular_file(path, LARGEST_CA).data.decode("ascii")
+    except (Unreadable, UnicodeDecodeError) as error:
+        raise InputError("CaUnusable", f"{path} can't be used.", cause=f"it {error}") from None
+    if "-----BEGIN CERTIFICATE-----" not in text:
         raise InputError("CaUnusable", f"{path} holds no certificates in PEM form.", remedy="Name the CA's PEM file.")
     return text
 

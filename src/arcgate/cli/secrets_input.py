@@ -1,13 +1,13 @@
 """Where secrets come from: a private file, standard input, the environment or a prompt. Never the command line."""
 
 import os
-import stat
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 import click
 
+from arcgate.cli.regular_file import Unreadable, read_regular_file
 from arcgate.core.errors import InputError
 
 SECRET_VARIABLE = "ARCGATE_CLIENT_SECRET"  # noqa: S105 - a variable's name
@@ -43,18 +43,14 @@ def refuse_secret_argument(_context: click.Context, _parameter: click.Parameter,
 
 def _read(path: Path) -> bytes:
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as error:
-        raise _unusable(path, f"can't be opened: {error.strerror}") from None
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise _unusable(path, "is not a regular file; for a pipe use '-'")
-        if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-            raise _unusable(path, f"can be read by others; chmod 0600 {path}")
-        if status.st_uid not in {os.geteuid(), 0}:
-            raise _unusable(path, "belongs to somebody else")
-        return file.read(LONGEST_SECRET + 1)
+        file = read_regular_file(path, LONGEST_SECRET)
+    except Unreadable as error:
+        raise _unusable(path, str(error)) from None
+    if file.is_open_to_others:
+        raise _unusable(path, f"can be read by others; chmod 0600 {path}")
+    if file.owner not in {os.geteuid(), 0}:
+        raise _unusable(path, "belongs to somebody else")
+    return file.data
 
 
 def _check(data: bytes, where: str) -> str:
