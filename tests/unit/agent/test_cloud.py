@@ -97,8 +97,9 @@ def test_control_hosts_have_the_ports_of_the_urls(clouds: Clouds) -> None:
         ("address", "10.0.0.1:443"),
     ],
 )
-def test_a_bad_key_is_named_with_its_file(clouds: Clouds, key: str, value: object) -> None:
-    clouds.write(**{key: value})
+def test_a_bad_key_is_named_with_its_file(clouds: Clouds, key: str, value: Any) -> None:
+    changes: dict[str, Any] = {key: value}
+    clouds.write("one.json", **changes)
     with pytest.raises(AzcmError) as caught:
         load_cloud(clouds.paths)
     assert caught.value.number == 75
