@@ -12,11 +12,14 @@ from enum import StrEnum
 from arcgate.net.channel import ChannelTunnel
 from arcgate.net.splice import splice_to_end
 from arcgate.net.streams import ByteStream, RawEnds, SinkReset, SocketStream, StreamReset
-from arcgate.net.tasks import cancel
+from arcgate.net.tasks import Share, cancel
 from arcgate.wire.inner_tls import InnerTls, RecordWalk
 
 BULK = 64 * 1024
 """Bytes of a direction after which it counts as bulk."""
+
+TURN = 1024 * 1024
+"""Bytes that one direction carries before others get their turn."""
 
 
 class Ending(StrEnum):
@@ -66,12 +69,14 @@ class _Direction:
 
     async def run(self) -> None:
         """Carry everything, then end the sink; raises _SideReset."""
+        share = Share(TURN)
         try:
             while (sockets := self._sockets()) is None:
                 data = await self.source.receive()
                 if not data:
                     break
                 await self._pass_on(data)
+                await share.spend(len(data))
             else:
                 await splice_to_end(*sockets, self.count)
         except SinkReset:

@@ -12,9 +12,12 @@ from collections.abc import Callable
 from typing import Final
 
 from arcgate.net.streams import SinkReset, SocketStream, StreamReset
+from arcgate.net.tasks import Share
 
 PIPE_SIZE: Final = 1024 * 1024
 MOST_SPARE_PIPES: Final = 32
+TURN: Final = 4 * 1024 * 1024
+"""Bytes that one direction carries before others get their turn."""
 
 _spare: list[tuple[int, int]] = []
 
@@ -24,6 +27,7 @@ async def splice_to_end(source: SocketStream, sink: SocketStream, count: Callabl
 
     Raises StreamReset when the source breaks, SinkReset when the sink does.
     """
+    share = Share(TURN)
     while True:
         pipe = _take_pipe()
         try:
@@ -39,6 +43,8 @@ async def splice_to_end(source: SocketStream, sink: SocketStream, count: Callabl
             return
         if size is None:
             await source.readiness.readable()
+        else:
+            await share.spend(size)
 
 
 def _fill(source: SocketStream, pipe: int) -> int | None:

@@ -20,6 +20,21 @@ def spawn(name: str, work: Coroutine[Any, Any, Result]) -> asyncio.Task[Result]:
     return task
 
 
+class Share:
+    """Gives the loop's other tasks a turn after `size` bytes: a socket that is always ready never waits by itself."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._left = size
+
+    async def spend(self, size: int) -> None:
+        """Count bytes; let the others go on when the share is used up."""
+        self._left -= size
+        if self._left <= 0:
+            self._left = self._size
+            await asyncio.sleep(0)
+
+
 async def cancel(*tasks: asyncio.Task[Any]) -> None:
     """Cancel the tasks and wait until they have ended; their own errors have been logged already."""
     for task in tasks:
