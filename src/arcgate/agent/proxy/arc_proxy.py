@@ -15,7 +15,8 @@ from arcgate.core.errors import ArcgateError
 from arcgate.core.names import Target
 from arcgate.core.routing import Way
 from arcgate.core.verdicts import EndReason, Reason
-from arcgate.net.relay import Ending, relay
+from arcgate.net.channel import ChannelTunnel
+from arcgate.net.relay import Ending, HandOver, relay
 from arcgate.net.streams import ByteStream, PrefixedStream, SocketStream, StreamReset, close_gently
 from arcgate.wire.connect import format_established, parse_connect
 from arcgate.wire.heads import HeadError, RequestHead, RequestReader
@@ -128,6 +129,7 @@ class ArcProxy:
             record.traffic,
             idle_timeout=limits.idle_timeout,
             half_closed_timeout=limits.half_closed_timeout,
+            hand_over=HandOver() if isinstance(target, ChannelTunnel) and target.can_go_raw else None,
         )
 
     async def _open_way(self, target: Target, record: RequestRecord) -> Tunnel:

@@ -16,6 +16,7 @@ class ProxyLimits:
     idle_timeout: float = 3600
     half_closed_timeout: float = 300
     drain_timeout: float = 30
+    channels: int = 8
     head: Limits = field(default_factory=Limits)
 
     @classmethod
@@ -28,4 +29,5 @@ class ProxyLimits:
             values.get("arcproxy.timeout.idle", default.idle_timeout),
             values.get("arcproxy.timeout.halfclosed", default.half_closed_timeout),
             values.get("arcproxy.timeout.drain", default.drain_timeout),
+            values.get("arcproxy.channels", default.channels),
         )

@@ -37,6 +37,7 @@ class RotatingFile:
         self._size = 0
         self._looked = 0.0
         self._lost = 0
+        self._is_torn = False
 
     def write(self, text: str) -> int:
         """Append a line; never raises for a full or broken disk."""
@@ -45,9 +46,12 @@ class RotatingFile:
             self._make_ready(len(data))
             if self._lost:
                 data = _LOST % self._lost + data
-            os.write(self._descriptor, data)
-            self._size += len(data)
-            self._lost = 0
+            if self._is_torn:
+                data = b"\n" + data
+            written = os.write(self._descriptor, data)
+            self._size += written
+            self._is_torn = written < len(data)
+            self._lost = self._lost + 1 if self._is_torn else 0
         except OSError:
             self._lost += 1
         return len(text)
@@ -86,6 +90,7 @@ class RotatingFile:
         with contextlib.suppress(OSError):
             os.fchmod(self._descriptor, MODE)
         self._size = os.fstat(self._descriptor).st_size
+        self._looked = time.monotonic()
 
     def _turn_over(self) -> None:
         self.close()

@@ -80,8 +80,8 @@ class ArcProxyService:
         self._paths = paths
         self._watch = watch
         self._port = int(sockets[0].getsockname()[1])
-        outbound = Outbound(lambda: watch.current, resolver)
-        self.proxy = ArcProxy(outbound, self._limits)
+        self._outbound = Outbound(lambda: watch.current, resolver, kept_channels=lambda: self._limits().channels)
+        self.proxy = ArcProxy(self._outbound, self._limits)
         self.listener = Listener(sockets, self.proxy.handle)
         self._watching: asyncio.Task[None] | None = None
 
@@ -99,6 +99,7 @@ class ArcProxyService:
         if self._watching is not None:
             await cancel(self._watching)
         await self.listener.stop(limit)
+        await self._outbound.channels.close()
         _log.info("Arc Proxy has stopped")
 
     async def _follow(self) -> None:

@@ -1,0 +1,114 @@
+"""Surroundings follow the agent's files, and keep what was good while one is damaged."""
+
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from arcgate.agent.paths import AgentPaths
+from arcgate.agent.surroundings_watch import SurroundingsWatch
+from arcgate.core.names import parse_target
+from arcgate.core.routing import ConnectionType
+from arcgate.net.files import write_json
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> AgentPaths:
+    found = AgentPaths.from_environment({"AZCMAGENT_HOME": str(tmp_path), "AZCMAGENT_CLOUDS": str(tmp_path / "clouds")})
+    found.prepare()
+    return found
+
+
+def _goal(revision: int, host: str = "p.gw.arcgate.test") -> dict[str, object]:
+    gateway = {"id": "/g", "host": host, "port": 443} if host else None
+    return {"revision": revision, "gateway": gateway, "allowed": [], "control": [], "bypass": []}
+
+
+def test_without_any_file_there_is_no_gateway_and_no_proxy(paths: AgentPaths) -> None:
+    now = SurroundingsWatch(paths, {}).current
+    assert now.gateway is None
+    assert now.proxy is None
+    assert now.problem is None
+    assert not now.routing.uses_gateway
+
+
+def test_a_refresh_without_changes_keeps_the_value(paths: AgentPaths) -> None:
+    watch = SurroundingsWatch(paths, {})
+    before = watch.current
+    assert not watch.refresh()
+    assert watch.current is before
+
+
+def test_settings_goal_and_certificate_are_followed(paths: AgentPaths) -> None:
+    watch = SurroundingsWatch(paths, {})
+    write_json(paths.goal, _goal(3))
+    assert watch.refresh()
+    assert watch.current.routing.uses_gateway
+    settings = {"connection.type": "direct", "proxy.url": "http://p:3128", "gateway.address": "192.0.2.1:444"}
+    write_json(paths.local_configuration, settings)
+    assert watch.refresh()
+    now = watch.current
+    assert now.routing.connection_type is ConnectionType.DIRECT
+    assert now.routing.has_enterprise_proxy
+    assert now.gateway is not None
+    assert now.gateway.dialled == parse_target("192.0.2.1:444")
+    paths.machine_certificate.write_text("x")
+    paths.machine_key.write_text("x")
+    assert watch.refresh()
+    assert watch.current.certificate == (paths.machine_certificate, paths.machine_key)
+
+
+def test_a_goal_that_was_removed_means_no_gateway(paths: AgentPaths) -> None:
+    write_json(paths.goal, _goal(3))
+    watch = SurroundingsWatch(paths, {})
+    paths.goal.unlink()
+    assert watch.refresh()
+    assert watch.current.gateway is None
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "null", '{"revision": "x"}', "\x00" * 100])
+def test_a_damaged_goal_keeps_the_last_one_and_is_told_once(paths: AgentPaths, content: str) -> None:
+    write_json(paths.goal, _goal(3))
+    watch = SurroundingsWatch(paths, {})
+    paths.goal.write_text(content)
+    with capture_logs() as logs:
+        for _ in range(3):
+            watch.refresh()
+    assert watch.current.routing.goal.revision == 3 or content == "null"
+    assert watch.current.problem is None
+    assert len([one for one in logs if one["log_level"] == "error"]) == (0 if content == "null" else 1)
+
+
+def test_a_goal_that_was_never_good_is_a_problem_until_it_is_written_again(paths: AgentPaths) -> None:
+    paths.goal.write_text("{")
+    watch = SurroundingsWatch(paths, {})
+    before = watch.current
+    assert before.problem is not None
+    write_json(paths.goal, _goal(4))
+    watch.refresh()
+    after = watch.current
+    assert after.problem is None
+    assert after.routing.goal.revision == 4
+
+
+def test_a_stored_proxy_that_can_not_be_used_is_a_problem_and_not_a_direct_connection(paths: AgentPaths) -> None:
+    write_json(paths.local_configuration, {"proxy.url": "socks://p:1080"})
+    problem = SurroundingsWatch(paths, {}).current.problem
+    assert problem is not None
+    assert "proxy.url" in problem.sentence
+
+
+def test_other_settings_that_can_not_be_used_leave_the_rest_in_force(paths: AgentPaths) -> None:
+    write_json(paths.local_configuration, {"arcproxy.port": "many", "proxy.url": "http://p:3128"})
+    now = SurroundingsWatch(paths, {}).current
+    assert now.problem is None
+    assert now.proxy is not None
+
+
+@pytest.mark.parametrize("proxy", ["http://localhost:40343", "http://127.0.0.1:40343", "http://[::1]:40343"])
+def test_arc_proxy_is_never_its_own_enterprise_proxy(paths: AgentPaths, proxy: str) -> None:
+    assert SurroundingsWatch(paths, {"HTTPS_PROXY": proxy}).current.proxy is None
+
+
+def test_a_proxy_on_another_port_of_this_host_is_one(paths: AgentPaths) -> None:
+    assert SurroundingsWatch(paths, {"HTTPS_PROXY": "http://localhost:3128"}).current.proxy is not None
