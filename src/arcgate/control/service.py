@@ -31,7 +31,7 @@ from arcgate.control.authority.server_certificate import (
 )
 from arcgate.control.building import open_control
 from arcgate.control.context import ControlContext
-from arcgate.control.server import SHUTDOWN_TIMEOUT, make_server
+from arcgate.control.server import make_server
 from arcgate.core.configuration import Configuration
 from arcgate.core.errors import ArcgateError, StateError
 from arcgate.core.names import parse_target
@@ -102,7 +102,7 @@ async def run(configuration: Configuration, *, listen_fds: Sequence[int] = (), r
             "control plane starts", address=", ".join(map(_address, listeners)), state=str(configuration.state_dir)
         )
         await server.serve(sockets=listeners)
-        _log.info("control plane ended", within_seconds=SHUTDOWN_TIMEOUT)
+        _log.info("control plane ended")
 
 
 def open_listener(configuration: Configuration, descriptor: int | None = None) -> socket.socket:

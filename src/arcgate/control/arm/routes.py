@@ -11,6 +11,7 @@ from arcgate.control.arm import (
     operations,
     principals,
     providers,
+    role_assignments,
     settings,
     subscriptions,
 )
@@ -28,6 +29,7 @@ def routes(context: ControlContext) -> list[BaseRoute]:
         endpoint_sets,
         principals,
         groups,
+        role_assignments,
         providers,
         subscriptions,
     )
