@@ -108,17 +108,15 @@ def _render_csv(records: list[Any]) -> str:
 
 def parse_moment(text: str, now: datetime) -> str:
     """Return a moment as ISO 8601 in UTC; times without a zone are local. Raises click.UsageError."""
-    if match := _SPAN.match(text):
-        moment = now - timedelta(**{_UNITS[match["unit"]]: int(match["count"])})
-    else:
-        try:
-            moment = datetime.fromisoformat(text)
-        except ValueError:
-            raise click.UsageError(f"{text!r} is no time: write 2026-01-31T12:00 or 30m, 2h, 7d.") from None
     try:
+        match = _SPAN.match(text)
+        span = timedelta(**{_UNITS[match["unit"]]: int(match["count"])}) if match else None
+        moment = now - span if span is not None else datetime.fromisoformat(text)
         return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-    except (OverflowError, ValueError):
+    except OverflowError:
         raise click.UsageError(f"{text!r} is out of range.") from None
+    except ValueError:
+        raise click.UsageError(f"{text!r} is no time: write 2026-01-31T12:00 or 30m, 2h, 7d.") from None
 
 
 def local_time(text: Any) -> str:
