@@ -1,21 +1,30 @@
 """Channels: TLS connections from this machine to a gateway, ready for a CONNECT.
 
-Each `acquire` opens a fresh one. Whoever acquires a channel owns it; keeping warm ones ready is this class's own affair
-and changes nothing for its callers.
+Arc Proxy keeps some: a channel comes back when its tunnel has ended cleanly, and one is opened ahead while there is
+traffic. A CONNECT then costs one round trip to the gateway. Idle ones are closed after a while, dead ones are found
+before they are given out.
 """
 
 import asyncio
+import contextlib
 import re
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from arcgate.agent.hops import Hops
 from arcgate.agent.surroundings import GatewayPlace, Surroundings
-from arcgate.core.errors import Hop, HopError
+from arcgate.core.errors import ArcgateError, Hop, HopError
 from arcgate.net.dialer import ConnectRefused, start_tls
 from arcgate.net.streams import StreamReset
+from arcgate.net.tasks import cancel, spawn
 from arcgate.net.tls import TlsStream
 
 LAST_WORDS = 0.5
 """Seconds that we look for the reason of a broken channel."""
+
+LONGEST_IDLE = 60.0
+"""Seconds after which a channel that nobody needed is closed; less than a gateway's channel_idle_timeout."""
 
 _ALERT = re.compile(r"(?:ALERT[_ ](?P<name>[A-Z_ ]+)|UNRECOGNIZED[_ ]NAME)", re.IGNORECASE)
 
@@ -43,27 +52,148 @@ _CERTIFICATE_ALERTS = frozenset(
 )
 
 
-class GatewayChannels:
-    """Gives channels to gateways, by the enterprise proxy where one is set."""
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """What makes two channels interchangeable. The context holds authorities and the machine's certificate."""
 
-    def __init__(self, hops: Hops) -> None:
+    gateway: GatewayPlace
+    proxy: str
+    context: ssl.SSLContext
+
+
+@dataclass(eq=False, slots=True)
+class Channel:
+    """A channel that is its acquirer's own until it is given back or done."""
+
+    tls: TlsStream
+    kind: _Kind
+    was_used: bool = False
+    expiry: asyncio.TimerHandle | None = None
+
+
+class GatewayChannels:
+    """Gives channels to gateways, by the enterprise proxy where one is set.
+
+    `most_kept` says how many channels may be kept, idle and busy together; with 0 each one is fresh.
+    """
+
+    def __init__(self, hops: Hops, most_kept: Callable[[], int] = lambda: 0) -> None:
         self._hops = hops
+        self._most_kept = most_kept
+        self._idle: dict[_Kind, list[Channel]] = {}
+        self._sessions: dict[_Kind, ssl.SSLSession] = {}
+        self._busy = 0
+        self._opening: asyncio.Task[None] | None = None
 
     async def acquire(
-        self, gateway: GatewayPlace, surroundings: Surroundings, *, with_certificate: bool = True
-    ) -> TlsStream:
-        """Return a channel that is the caller's own; raises HopError (DNS, TCP, PROXY, GATEWAY or TLS)."""
+        self, gateway: GatewayPlace, surroundings: Surroundings, *, with_certificate: bool = True, fresh: bool = False
+    ) -> Channel:
+        """Return a channel; raises HopError (DNS, TCP, PROXY, GATEWAY or TLS) or StateError.
+
+        `fresh` is for a second try after a kept channel failed: then the others of its kind are dead as well.
+        """
+        kind = self._kind(gateway, surroundings, with_certificate=with_certificate)
+        if fresh:
+            await self._close_idle(kind)
+        channel = self._take(kind) or await self._open(kind, surroundings)
+        self._busy += 1
+        self._open_ahead(kind, surroundings)
+        return channel
+
+    def done(self, channel: Channel, *, is_reusable: bool) -> None:
+        """Take note that a channel's tunnel has ended, and keep the channel if it can carry another one."""
+        self._busy -= 1
+        if not is_reusable:
+            return
+        session = channel.tls.tls.session
+        if session is not None and session.has_ticket:
+            self._sessions[channel.kind] = session
+        if self._kept >= self._most_kept() or not channel.tls.is_quiet():
+            spawn("close a channel", channel.tls.close())
+            return
+        channel.was_used = True
+        self._keep(channel)
+
+    async def close(self) -> None:
+        """Close what is idle."""
+        if self._opening is not None:
+            await cancel(self._opening)
+        for kind in list(self._idle):
+            await self._close_idle(kind)
+
+    @property
+    def _kept(self) -> int:
+        return self._busy + sum(len(channels) for channels in self._idle.values())
+
+    def _kind(self, gateway: GatewayPlace, surroundings: Surroundings, *, with_certificate: bool) -> _Kind:
         certificate = surroundings.certificate if with_certificate else None
+        proxy = surroundings.proxy_towards(gateway.dialled)
         context = self._hops.trust.gateways(surroundings.ca_pem, certificate)
-        stream = await self._hops.towards(gateway.dialled, surroundings)
+        return _Kind(gateway, f"{proxy.user}@{proxy.origin}" if proxy else "", context)
+
+    def _keep(self, channel: Channel) -> None:
+        loop = asyncio.get_running_loop()
+        channel.expiry = loop.call_later(LONGEST_IDLE, self._expire, channel)
+        self._idle.setdefault(channel.kind, []).append(channel)
+
+    def _take(self, kind: _Kind) -> Channel | None:
+        """Return the channel that was used last and is still alive: the others may age."""
+        while channels := self._idle.get(kind):
+            channel = channels.pop()
+            if channel.expiry is not None:
+                channel.expiry.cancel()
+            if channel.tls.is_quiet():
+                return channel
+            spawn("close a dead channel", channel.tls.close())
+        self._idle.pop(kind, None)
+        return None
+
+    def _expire(self, channel: Channel) -> None:
+        channels = self._idle.get(channel.kind, [])
+        if channel in channels:
+            channels.remove(channel)
+            spawn("close an idle channel", _part(channel.tls))
+
+    async def _close_idle(self, kind: _Kind) -> None:
+        for channel in self._idle.pop(kind, []):
+            if channel.expiry is not None:
+                channel.expiry.cancel()
+            await _part(channel.tls)
+
+    def _open_ahead(self, kind: _Kind, surroundings: Surroundings) -> None:
+        """Have the next channel ready before it is asked for: one at a time, and only while there is traffic."""
+        is_opening = self._opening is not None and not self._opening.done()
+        if is_opening or self._idle.get(kind) or self._kept >= self._most_kept():
+            return
+        self._opening = spawn("open a channel ahead", self._open_and_keep(kind, surroundings))
+
+    async def _open_and_keep(self, kind: _Kind, surroundings: Surroundings) -> None:
         try:
-            return await start_tls(stream, context, gateway.host, surroundings.timeouts.handshake)
+            self._keep(await self._open(kind, surroundings))
+        except ArcgateError:
+            return  # whoever needs a channel will meet the error and say so
+
+    async def _open(self, kind: _Kind, surroundings: Surroundings) -> Channel:
+        stream = await self._hops.towards(kind.gateway.dialled, surroundings)
+        session = self._sessions.pop(kind, None)
+        try:
+            tls = await start_tls(
+                stream, kind.context, kind.gateway.host, surroundings.timeouts.handshake, session=session
+            )
+            return Channel(tls, kind)
         except HopError as error:
             await stream.close()
-            raise explain(error, gateway) from None
+            raise explain(error, kind.gateway) from None
         except BaseException:
             await stream.close()
             raise
+
+
+async def _part(channel: TlsStream) -> None:
+    """Close an idle channel politely, so that the gateway doesn't take it for a cut."""
+    with contextlib.suppress(StreamReset):
+        await channel.end()
+    await channel.close()
 
 
 def explain(error: HopError, gateway: GatewayPlace) -> HopError:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from arcgate.agent.channels import GatewayChannels, explain, last_words
+from arcgate.agent.channels import Channel, GatewayChannels, explain, last_words
 from arcgate.agent.hops import Hops
 from arcgate.agent.surroundings import GatewayPlace, Surroundings
 from arcgate.agent.trust import Trust
@@ -17,11 +17,17 @@ from arcgate.core.errors import ArcgateError, Hop, HopError
 from arcgate.core.names import Target
 from arcgate.core.routing import Route, Way
 from arcgate.core.urls import Url
+from arcgate.net.channel import ChannelTunnel
 from arcgate.net.dialer import ConnectRefused, connect_through, start_tls
 from arcgate.net.resolver import Resolver
-from arcgate.net.streams import ByteStream
-from arcgate.wire.connect import CORRELATION_FIELD
+from arcgate.net.streams import ByteStream, PrefixedStream
+from arcgate.wire.connect import CORRELATION_FIELD, HAND_OVER_BULK, HAND_OVER_FIELD
+from arcgate.wire.frames import FRAMES_FIELD, FRAMES_VERSION
 from arcgate.wire.heads import Fields
+
+HELD_END = 30.0
+"""Seconds that the end of a raw direction waits for the other one where an enterprise proxy is on the way: Squid,
+tinyproxy and others end a tunnel in both directions at the first FIN."""
 
 _log = structlog.get_logger(__name__)
 
@@ -44,10 +50,16 @@ def new_correlation_id() -> str:
 class Outbound:
     """Opens connections by the newest surroundings."""
 
-    def __init__(self, surroundings: Callable[[], Surroundings], resolver: Resolver) -> None:
+    def __init__(
+        self,
+        surroundings: Callable[[], Surroundings],
+        resolver: Resolver,
+        *,
+        kept_channels: Callable[[], int] = lambda: 0,
+    ) -> None:
         self._surroundings = surroundings
         self.hops = Hops(resolver, Trust())
-        self.channels = GatewayChannels(self.hops)
+        self.channels = GatewayChannels(self.hops, kept_channels)
 
     @property
     def surroundings(self) -> Surroundings:
@@ -143,19 +155,52 @@ class Outbound:
         with_certificate: bool = True,
     ) -> tuple[ByteStream, Fields]:
         channel = await self.channels.acquire(gateway, now, with_certificate=with_certificate)
-        fields = ((CORRELATION_FIELD, correlation_id),)
         try:
-            return await connect_through(
-                channel, target, now.timeouts.answer, hop=Hop.GATEWAY, via=gateway.name, fields=fields
-            )
+            return await self._connect(channel, target, now, correlation_id)
         except HopError as error:
-            if error.code == "GATEWAY_FAILED" and (alert := await last_words(channel)):
-                error.cause = alert
-            await channel.close()
-            raise explain(error, gateway) from None
-        except BaseException:
-            await channel.close()
-            raise
+            if not channel.was_used or error.code != "GATEWAY_FAILED":
+                raise
+        # A kept channel can die at the very moment that it is used, by a gateway's restart for one. The gateway
+        # had not answered, so nothing has been begun that a second try on a fresh channel could double.
+        fresh = await self.channels.acquire(gateway, now, with_certificate=with_certificate, fresh=True)
+        return await self._connect(fresh, target, now, correlation_id)
+
+    async def _connect(
+        self, channel: Channel, target: Target, now: Surroundings, correlation_id: str
+    ) -> tuple[ByteStream, Fields]:
+        """Return a tunnel on the channel, which is done with when the tunnel is; raises HopError."""
+        gateway = channel.kind.gateway
+        fields = (
+            (CORRELATION_FIELD, correlation_id),
+            (FRAMES_FIELD, FRAMES_VERSION),
+            *(((HAND_OVER_FIELD, HAND_OVER_BULK),) if now.hands_over else ()),
+        )
+        try:
+            stream, answer = await connect_through(
+                channel.tls, target, now.timeouts.answer, hop=Hop.GATEWAY, via=gateway.name, fields=fields
+            )
+        except BaseException as error:
+            self.channels.done(channel, is_reusable=False)
+            if isinstance(error, HopError) and error.code == "GATEWAY_FAILED":
+                error.cause = await last_words(channel.tls) or error.cause
+            await channel.tls.close()
+            raise (explain(error, gateway) if isinstance(error, HopError) else error) from None
+        return self._on_channel(channel, stream, dict(answer), now), answer
+
+    def _on_channel(
+        self, channel: Channel, stream: ByteStream, answer: dict[str, str], now: Surroundings
+    ) -> ByteStream:
+        """Return the tunnel's stream: frames where the gateway speaks them, and then the channel comes back."""
+        if answer.get(FRAMES_FIELD.lower()) != FRAMES_VERSION:
+            self.channels.done(channel, is_reusable=False)
+            return stream
+        return ChannelTunnel(
+            channel.tls,
+            stream.take_prefix() if isinstance(stream, PrefixedStream) else b"",
+            may_hand_over=answer.get(HAND_OVER_FIELD.lower()) == HAND_OVER_BULK,
+            hold_end=HELD_END if now.proxy_towards(channel.kind.gateway.dialled) else 0,
+            on_done=lambda is_reusable: self.channels.done(channel, is_reusable=is_reusable),
+        )
 
 
 def refused(target: Target, route: Route) -> HopError:

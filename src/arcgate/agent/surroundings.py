@@ -62,6 +62,8 @@ class Surroundings:
     arc_proxy: Target | None = None
     """Where a running Arc Proxy of this machine listens."""
     timeouts: Timeouts = Timeouts()
+    hands_over: bool = True
+    """Whether bulk tunnels may leave the channel's TLS (arcproxy.handover)."""
     problem: ArcgateError | None = None
     """Why the ways are not known: a file was damaged before it was ever read. Nothing is opened then."""
 

@@ -139,6 +139,7 @@ class SurroundingsWatch:
             ca_pem=cloud.ca_pem if cloud is not None else "",
             certificate=(self._paths.machine_certificate, self._paths.machine_key) if has_certificate else None,
             timeouts=_timeouts(settings),
+            hands_over=settings.values.get("arcproxy.handover", "bulk") != "off",
             # Without the cloud its control plane is unreachable, which himdsd reports; tunnels don't need it.
             problem=self.settings.problem or self.goal.problem,
         )

@@ -6,6 +6,8 @@ receiver takes close_notify outside of a frame as "from here on raw". A channel 
 tunnel did not end cleanly, is used up.
 """
 
+import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Callable
 
@@ -22,8 +24,9 @@ class ChannelTunnel(RawEnds):
     """One tunnel on a channel, as a ByteStream. `rest` are frames that were read with the CONNECT's head.
 
     `may_hand_over` says that both sides agreed to. `hold_end` keeps back the FIN of a raw direction until the
-    other one has ended: enterprise proxies end both directions at the first FIN that they see.
-    `on_close` is told whether the channel can take another tunnel, with the bytes behind this one.
+    other one has ended, at most so many seconds: enterprise proxies end both directions at the first FIN that
+    they see. `on_done` is called once, when the tunnel is closed or aborted: with True it takes the channel back,
+    which can carry another tunnel then.
     """
 
     def __init__(
@@ -32,20 +35,20 @@ class ChannelTunnel(RawEnds):
         rest: bytes,
         *,
         may_hand_over: bool,
-        hold_end: bool = False,
-        on_free: Callable[[bytes], None] | None = None,
+        hold_end: float = 0,
+        on_done: Callable[[bool], None] | None = None,
     ) -> None:
         self._tls = tls
         self._frames = FrameReader()
         self._ready: deque[bytes] = deque()
         self._may_hand_over = may_hand_over and isinstance(tls.inner, RawEnds)
         self._hold_end = hold_end
-        self._on_free = on_free
+        self._on_done = on_done
         self._receives_raw = False
         self._sends_raw = False
         self._peer_ended = False
         self._ended = False
-        self._end_is_held = False
+        self._held_end: asyncio.TimerHandle | None = None
         if rest:
             self._take_frames(rest)
 
@@ -127,25 +130,34 @@ class ChannelTunnel(RawEnds):
         if not self._sends_raw:
             await self._tls.send(FIN)
         elif self._hold_end and not self._peer_ended:
-            self._end_is_held = True
+            self._held_end = asyncio.get_running_loop().call_later(self._hold_end, self._release_end)
         else:
             await self._tls.inner.end()
 
-    async def release_end(self) -> None:
-        """Send a FIN that was held back."""
-        if self._end_is_held:
-            self._end_is_held = False
-            await self._tls.inner.end()
+    def _release_end(self) -> None:
+        """Send the FIN that was held back."""
+        sink = self._socket.raw_sink
+        with contextlib.suppress(StreamReset):  # whoever receives finds out
+            if sink is not None:
+                sink.end_now()
+
+    def _is_done(self, *, is_reusable: bool) -> None:
+        if self._held_end is not None:
+            self._held_end.cancel()
+        on_done, self._on_done = self._on_done, None
+        if on_done is not None:
+            on_done(is_reusable)
 
     def abort(self) -> None:
         """See ByteStream."""
+        self._is_done(is_reusable=False)
         self._tls.abort()
 
     async def close(self) -> None:
         """See ByteStream; a channel that can be used again goes back to where it came from."""
-        if self.is_reusable and self._on_free is not None:
-            self._on_free(self.rest)
-        else:
+        is_kept = self.is_reusable and not self.rest and self._on_done is not None
+        self._is_done(is_reusable=is_kept)
+        if not is_kept:
             await self._tls.close()
 
     @property

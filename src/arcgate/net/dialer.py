@@ -20,6 +20,9 @@ from arcgate.wire.heads import Fields, HeadError, ResponseHead, ResponseReader
 STAGGER = 0.25
 """Seconds before the next address is tried beside a slow one (RFC 8305 section 5)."""
 
+REFUSAL_TIMEOUT = 2
+"""Seconds that the body of a refused CONNECT gets to arrive."""
+
 LARGEST_REFUSAL = 16 * 1024
 """Bytes of a refused CONNECT's body that are read for its explanation."""
 
@@ -52,11 +55,11 @@ async def dial(addresses: Sequence[Address], port: int, timeout: float) -> Socke
                 done, attempts = await asyncio.wait(
                     attempts, timeout=STAGGER if waiting else None, return_when=asyncio.FIRST_COMPLETED
                 )
-                for attempt in done:
-                    error = attempt.exception()
-                    if error is None:
-                        return SocketStream(attempt.result())
-                    failure = error
+                failure = next((error for one in done if (error := one.exception()) is not None), failure)
+                connected = [one for one in done if one.exception() is None]
+                if connected:
+                    attempts |= set(connected[1:])  # two at the same moment: the others are closed below
+                    return SocketStream(connected[0].result())
     except TimeoutError:
         failure = TimeoutError()
     finally:
@@ -97,10 +100,19 @@ def _dial_failure(addresses: Iterable[Address], port: int, failure: BaseExceptio
 
 
 async def start_tls(
-    stream: ByteStream, context: ssl.SSLContext, server_name: str, timeout: float, *, hop: Hop = Hop.TLS
+    stream: ByteStream,
+    context: ssl.SSLContext,
+    server_name: str,
+    timeout: float,
+    *,
+    hop: Hop = Hop.TLS,
+    session: ssl.SSLSession | None = None,
 ) -> TlsStream:
-    """Return a TLS client stream over `stream`; raises HopError. The caller closes `stream` on failure."""
-    tls = TlsStream(stream, context, server_side=False, server_hostname=server_name)
+    """Return a TLS client stream over `stream`; raises HopError. The caller closes `stream` on failure.
+
+    `session` is one of an earlier connection with the same context, to be resumed.
+    """
+    tls = TlsStream(stream, context, server_side=False, server_hostname=server_name, session=session)
     try:
         async with asyncio.timeout(timeout):
             await tls.handshake()
@@ -167,7 +179,7 @@ async def _read_body(stream: ByteStream, body: bytes, head: ResponseHead) -> byt
     length = head.first("content-length")
     wanted = min(int(length), LARGEST_REFUSAL) if _LENGTH.match(length) else LARGEST_REFUSAL
     try:
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(REFUSAL_TIMEOUT):
             while len(body) < wanted and (data := await stream.receive()):
                 body += data
     except (TimeoutError, StreamReset):

@@ -112,15 +112,19 @@ class SocketStream(RawEnds):
 
     async def receive(self) -> bytes:
         """See ByteStream."""
-        while True:
-            try:
-                size = self._socket.recv_into(_buffer)
-            except BlockingIOError:
-                await self.readiness.readable()
-            except OSError as error:
-                raise StreamReset(str(error)) from None
-            else:
-                return bytes(_buffer[:size])
+        while (data := self.receive_now()) is None:
+            await self.readiness.readable()
+        return data
+
+    def receive_now(self) -> bytes | None:
+        """Return what is there already: None when that is nothing, b"" at the end; raises StreamReset."""
+        try:
+            size = self._socket.recv_into(_buffer)
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            raise StreamReset(str(error)) from None
+        return bytes(_buffer[:size])
 
     async def send(self, data: bytes) -> None:
         """See ByteStream."""
@@ -135,6 +139,10 @@ class SocketStream(RawEnds):
 
     async def end(self) -> None:
         """See ByteStream; sends a FIN."""
+        self.end_now()
+
+    def end_now(self) -> None:
+        """Send a FIN; raises StreamReset."""
         try:
             self._socket.shutdown(socket.SHUT_WR)
         except OSError as error:
@@ -181,10 +189,12 @@ class PrefixedStream(RawEnds):
 
     async def receive(self) -> bytes:
         """See ByteStream."""
-        if self._prefix:
-            prefix, self._prefix = self._prefix, b""
-            return prefix
-        return await self._inner.receive()
+        return self.take_prefix() or await self._inner.receive()
+
+    def take_prefix(self) -> bytes:
+        """Return the bytes that were read already, once."""
+        prefix, self._prefix = self._prefix, b""
+        return prefix
 
     async def send(self, data: bytes) -> None:
         """See ByteStream."""

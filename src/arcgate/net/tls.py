@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from arcgate.core.errors import StateError
-from arcgate.net.streams import CHUNK, ByteStream, StreamReset
+from arcgate.net.streams import CHUNK, ByteStream, SocketStream, StreamReset
 
 SEND_PIECE = 256 * 1024
 """Plain bytes that are encrypted before they are sent; bounds the outgoing buffer."""
@@ -22,13 +22,19 @@ class TlsStream:
     """One TLS connection over a ByteStream; call `handshake` before anything else."""
 
     def __init__(
-        self, inner: ByteStream, context: ssl.SSLContext, *, server_side: bool, server_hostname: str | None = None
+        self,
+        inner: ByteStream,
+        context: ssl.SSLContext,
+        *,
+        server_side: bool,
+        server_hostname: str | None = None,
+        session: ssl.SSLSession | None = None,
     ) -> None:
         self._inner = inner
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._tls = context.wrap_bio(
-            self._incoming, self._outgoing, server_side=server_side, server_hostname=server_hostname
+            self._incoming, self._outgoing, server_side=server_side, server_hostname=server_hostname, session=session
         )
         self._ready: deque[bytes] = deque()
         self._peer_ended = False
@@ -54,6 +60,25 @@ class TlsStream:
         """Return what has arrived behind the peer's close_notify; call it once `receive` has returned b""."""
         assert self._peer_ended
         return self._incoming.read()
+
+    def is_quiet(self) -> bool:
+        """Say, without waiting, whether the peer has neither ended nor sent data: the stream can be used again.
+
+        Takes in what TLS sends of its own, session tickets above all.
+        """
+        if not isinstance(self._inner, SocketStream):
+            return False
+        try:
+            while (data := self._inner.receive_now()) is not None:
+                if not data:
+                    return False
+                self._incoming.write(data)
+            self._tls.read(1)
+        except ssl.SSLWantReadError:
+            return not self._ready and not self._peer_ended
+        except (ssl.SSLError, StreamReset):
+            return False
+        return False
 
     async def handshake(self) -> None:
         """Shake hands; raises ssl.SSLError (the alert has been sent) or StreamReset."""

@@ -67,7 +67,7 @@ async def test_a_target_that_the_gateway_allows_goes_through_it_with_the_machine
         await client.end()
         assert await read_all(client) == b"early and late"
         await client.close()
-    assert gateway.subjects == ["machine-one"]
+    assert set(gateway.subjects) == {"machine-one"}  # one more channel may be opened ahead
     await until(lambda: len(machine.request_lines()) == 1)
     line = machine.request_lines()[0]
     assert gateway.requests[0].correlation_id in line
