@@ -20,6 +20,7 @@ class LogFile:
         self._echo = echo
         self._largest = largest
         self._file: TextIO | None = None
+        self._is_closed = False
         self._open()
 
     def as_text(self) -> TextIO:
@@ -32,7 +33,7 @@ class LogFile:
             with contextlib.suppress(OSError, ValueError):
                 self._echo.write(text)
         with contextlib.suppress(OSError):
-            if self._file is None:  # the folder may be there by now
+            if self._file is None and not self._is_closed:  # the folder may be there by now
                 self._open()
             self._rotate_if_large()
             if self._file is not None:
@@ -46,7 +47,11 @@ class LogFile:
                 self._echo.flush()
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Let go of the file, for good."""
+        self._is_closed = True
+        self._let_go()
+
+    def _let_go(self) -> None:
         if self._file is not None:
             with contextlib.suppress(OSError):
                 self._file.close()
@@ -55,7 +60,7 @@ class LogFile:
     def _rotate_if_large(self) -> None:
         if self._file is None or os.fstat(self._file.fileno()).st_size < self._largest:
             return
-        self.close()
+        self._let_go()
         self._path.replace(self._path.with_name(self._path.name + ".1"))
         self._open()
 

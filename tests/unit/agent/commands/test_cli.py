@@ -1,0 +1,268 @@
+"""azcmagent as people and scripts meet it: exit codes, text and JSON."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from arcgate import __version__
+from arcgate.agent.commands import cli
+from arcgate.agent.paths import AgentPaths
+
+
+@dataclass
+class Result:
+    """What a run left on the terminal."""
+
+    code: int
+    output: str
+    errors: str
+
+    @property
+    def document(self) -> Any:
+        return json.loads(self.output)
+
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def azcmagent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    monkeypatch.setenv("AZCMAGENT_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("AZCMAGENT_CLOUDS", str(tmp_path / "clouds"))
+    for name in ("HTTPS_PROXY", "https_proxy"):
+        monkeypatch.delenv(name, raising=False)
+
+    def run(*arguments: str, **hidden: str) -> Result:
+        code = cli.run(list(arguments), {f"--{name.replace('_', '-')}": value for name, value in hidden.items()})
+        captured = capsys.readouterr()
+        return Result(code, captured.out, captured.err)
+
+    return run
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> AgentPaths:
+    return AgentPaths.from_environment({"AZCMAGENT_HOME": str(tmp_path / "home")})
+
+
+def test_without_arguments_the_commands_are_listed(azcmagent: Run) -> None:
+    result = azcmagent()
+    assert result.code == 0
+    assert all(name in result.output for name in cli.COMMANDS)
+
+
+@pytest.mark.parametrize("name", sorted(cli.COMMANDS))
+def test_every_command_has_help(azcmagent: Run, name: str) -> None:
+    for arguments in ((name, "--help"), (name, "-h"), ("help", name)):
+        result = azcmagent(*arguments)
+        assert result.code == 0
+        assert f"Usage: azcmagent {name}" in result.output
+
+
+def test_help_reaches_commands_of_commands(azcmagent: Run) -> None:
+    assert "--add" in azcmagent("help", "config", "set").output
+
+
+@pytest.mark.parametrize("arguments", [("nonsense",), ("help", "nonsense"), ("show", "--nonsense"), ("config", "x")])
+def test_what_does_not_exist_is_azcm0023(azcmagent: Run, arguments: tuple[str, ...]) -> None:
+    result = azcmagent(*arguments)
+    assert result.code == 23
+    assert result.output.startswith("Exit Code: AZCM0023: Invalid Argument\n")
+
+
+def test_a_missing_argument_is_azcm0016(azcmagent: Run) -> None:
+    assert azcmagent("config", "get").code == 16
+
+
+def test_version_is_shown_as_text_and_json(azcmagent: Run) -> None:
+    assert azcmagent("version").output == f"azcmagent version {__version__}\n"
+    assert azcmagent("version", "-j").document == {"version": __version__}
+
+
+def test_errors_are_json_with_the_json_flag(azcmagent: Run) -> None:
+    result = azcmagent("config", "set", "connection.type", "GATEWAY", "--json")
+    assert result.code == 23
+    assert result.document["error"]["code"] == "AZCM0023"
+
+
+def test_errors_go_to_standard_error_when_asked_to(azcmagent: Run) -> None:
+    result = azcmagent("config", "get", "nothing", "--log-stderr")
+    assert result.output == ""
+    assert result.errors.startswith("Exit Code: AZCM0023")
+
+
+def test_a_setting_is_set_shown_and_cleared(azcmagent: Run) -> None:
+    assert azcmagent("config", "set", "connection.type", "gateway").code == 0
+    assert azcmagent("config", "get", "connection.type").output == "gateway\n"
+    assert azcmagent("config", "clear", "connection.type").code == 0
+    assert azcmagent("config", "get", "connection.type").output == "default\n"
+
+
+def test_list_items_are_added_and_removed(azcmagent: Run) -> None:
+    azcmagent("config", "set", "proxy.bypass", "Arc")
+    azcmagent("config", "set", "proxy.bypass", "ARM", "--add")
+    assert azcmagent("config", "get", "proxy.bypass").output == "[Arc ARM]\n"
+    azcmagent("config", "set", "proxy.bypass", "Arc", "-r")
+    assert azcmagent("config", "get", "proxy.bypass").output == "[ARM]\n"
+
+
+def test_add_and_remove_together_are_azcm0027(azcmagent: Run) -> None:
+    assert azcmagent("config", "set", "proxy.bypass", "Arc", "-a", "-r").code == 27
+
+
+def test_the_list_has_every_setting_and_no_password(azcmagent: Run) -> None:
+    azcmagent("config", "set", "proxy.url", "http://user:hunter2@proxy:3128")
+    text, document = azcmagent("config", "list"), azcmagent("config", "list", "-j").document
+    assert "hunter2" not in text.output + str(document)
+    values = {one["Key"]: one["value"] for one in document["localsettings"]}
+    assert values["proxy.url"] == "http://***@proxy:3128"
+    assert values["connection.type"] == "default"
+    assert text.output.startswith("Local Configuration Settings\n")
+
+
+def test_settings_are_explained(azcmagent: Run) -> None:
+    assert "default, direct, gateway" in azcmagent("config", "info", "connection.type").output
+    assert azcmagent("config", "info").code == 0
+
+
+def test_both_settings_files_damaged_is_azcm0070_with_the_file(azcmagent: Run, paths: AgentPaths) -> None:
+    paths.prepare()
+    paths.local_configuration.write_text("{")
+    result = azcmagent("config", "list")
+    assert result.code == 70
+    assert "localconfig.json" in result.output
+
+
+def test_changes_need_privileges_outside_a_home_of_ones_own(azcmagent: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AZCMAGENT_HOME")
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    for arguments in (("config", "set", "proxy.url", ""), ("connect",), ("disconnect",)):
+        assert azcmagent(*arguments).code == 18
+
+
+def test_show_works_on_a_machine_with_no_files_at_all(azcmagent: Run, paths: AgentPaths) -> None:
+    result = azcmagent("show")
+    assert result.code == 0
+    assert "Agent Status                             : Disconnected\n" in result.output
+    assert not paths.home.exists()
+
+
+def test_show_prints_single_properties(azcmagent: Run) -> None:
+    result = azcmagent("show", "Agent Status", "connectionType")
+    assert result.output.splitlines() == [
+        "Agent Status                             : Disconnected",
+        "Connection Type                          : default",
+    ]
+    assert azcmagent("show", "nothing").code == 23
+
+
+def test_show_tells_of_damaged_files_and_still_shows_the_rest(azcmagent: Run, paths: AgentPaths) -> None:
+    paths.prepare()
+    paths.goal.write_text("{")
+    paths.agent_configuration.write_text("[]")
+    result = azcmagent("show", "-j")
+    assert result.code == 0
+    assert "goal.json" in result.document["errorDetails"]
+    assert "agentconfig.json" in result.document["errorDetails"]
+
+
+def test_logs_are_collected(azcmagent: Run, tmp_path: Path) -> None:
+    result = azcmagent("logs", "-o", str(tmp_path / "logs.zip"), "-j")
+    assert result.code == 0
+    assert result.document["file"] == str(tmp_path / "logs.zip")
+    assert azcmagent("logs", "-o", str(tmp_path / "logs.zip")).code == 23
+
+
+def test_route_explains_itself(azcmagent: Run) -> None:
+    document = azcmagent("route", "login.example.com", "-j").document
+    assert document == {
+        "target": "login.example.com:443",
+        "route": "direct",
+        "reason": "no gateway is associated",
+    }
+
+
+def test_flags_may_come_from_a_file_and_the_command_line_goes_before_it(azcmagent: Run, tmp_path: Path) -> None:
+    file = tmp_path / "connect.json"
+    file.write_text(json.dumps({"resource-group": "servers", "location": "moon/base", "subscription-id": "Main"}))
+    result = azcmagent("connect", "--config", str(file))
+    assert result.code == 23
+    assert "moon/base" in result.output
+    result = azcmagent("connect", "--config", str(file), "--location", "mars/base")
+    assert "mars/base" in result.output
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"resource-group": []}'])
+def test_a_malformed_file_is_azcm0019(azcmagent: Run, tmp_path: Path, content: str) -> None:
+    file = tmp_path / "connect.json"
+    file.write_text(content)
+    assert azcmagent("connect", "--config", str(file)).code == 19
+
+
+def test_a_missing_file_is_azcm0019_and_an_unknown_flag_in_it_is_azcm0023(azcmagent: Run, tmp_path: Path) -> None:
+    file = tmp_path / "connect.json"
+    assert azcmagent("connect", "--config", str(file)).code == 19
+    file.write_text('{"resourcegroup": "x"}')
+    result = azcmagent("connect", "--config", str(file))
+    assert result.code == 23
+    assert "resourcegroup" in result.output
+
+
+CONNECT = ("connect", "-g", "servers", "-l", "eastus", "-s", "Main", "-t", "tenant")
+
+
+def test_two_ways_to_sign_in_are_azcm0027(azcmagent: Run) -> None:
+    assert azcmagent(*CONNECT, "-i", "app", "--use-device-code", service_principal_secret="s").code == 27
+
+
+def test_a_service_principal_without_a_secret_is_azcm0016(azcmagent: Run) -> None:
+    assert azcmagent(*CONNECT, "-i", "app").code == 16
+
+
+def test_the_secret_comes_from_the_environment_or_a_file(
+    azcmagent: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "secret"
+    file.write_text("hunter2\n")
+    # The next complaint is about the missing cloud: the sign-in's flags were accepted.
+    assert azcmagent(*CONNECT, "-i", "app", "--service-principal-secret-file", str(file)).code == 75
+    monkeypatch.setenv("AZCMAGENT_SERVICE_PRINCIPAL_SECRET", "hunter2")
+    assert azcmagent(*CONNECT, "-i", "app").code == 75
+
+
+def test_an_empty_secret_file_is_azcm0023(azcmagent: Run, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("\n")
+    assert azcmagent(*CONNECT, "-i", "app", "--service-principal-secret-file", str(tmp_path / "secret")).code == 23
+
+
+def test_forcing_a_disconnect_cleans_even_a_damaged_machine(azcmagent: Run, paths: AgentPaths) -> None:
+    paths.prepare()
+    paths.agent_configuration.write_text("{")
+    paths.machine_key.write_text("nonsense")
+    assert azcmagent("disconnect", "--force-local-only").code == 0
+    assert not paths.agent_configuration.exists()
+    assert not paths.machine_key.exists()
+
+
+def test_disconnecting_a_machine_that_is_not_connected_is_no_error(azcmagent: Run) -> None:
+    result = azcmagent("disconnect")
+    assert result.code == 0
+    assert "not connected" in result.output
+
+
+def test_a_defect_of_ours_is_one_sentence_and_its_trace_is_in_the_log(
+    azcmagent: Run, paths: AgentPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("unexpected")
+
+    paths.prepare()
+    monkeypatch.setattr("arcgate.agent.commands.show.read_facts", fail)
+    result = azcmagent("show")
+    assert result.code == 2
+    assert "Traceback" not in result.output + result.errors
+    assert "Traceback" in paths.azcmagent_log.read_text()
