@@ -115,21 +115,26 @@ class ChildProcess:
 
     async def _run_once(self) -> int:
         if not self.spec.reports_ready:
-            self._process = await self._spawn((), self.spec.arguments)
+            process = await self._start((), self.spec.arguments)
             self.ready.set()
-            return await self._process.wait()
+            return await process.wait()
         reading, writing = os.pipe()
         try:
-            arguments = (*self.spec.arguments, "--ready-fd", str(writing))
-            self._process = await self._spawn((writing,), arguments)
-        finally:
-            os.close(writing)
-        try:
-            line = await _read_line(reading)
+            try:
+                process = await self._start((writing,), (*self.spec.arguments, "--ready-fd", str(writing)))
+            finally:
+                os.close(writing)
+            self._take_report(await _read_line(reading))
         finally:
             os.close(reading)
-        self._take_report(line)
-        return await self._process.wait()
+        return await process.wait()
+
+    async def _start(self, descriptors: tuple[int, ...], arguments: tuple[str, ...]) -> asyncio.subprocess.Process:
+        self._process = await self._spawn(descriptors, arguments)
+        if self._is_stopping():
+            # Whoever stops us has looked before it was there.
+            self.kill()
+        return self._process
 
     async def _spawn(self, descriptors: tuple[int, ...], arguments: tuple[str, ...]) -> asyncio.subprocess.Process:
         parent = os.getpid()

@@ -107,10 +107,10 @@ async def test_a_token_that_the_server_forgot_is_renewed_once(tmp_path: Path) ->
             return answer(200, OIDC)
         if url == OIDC["token_endpoint"]:
             return answer(200, {"access_token": "fresh", "expires_in": 3600})
-        return answer(401, {"error": {"code": "InvalidAuthenticationToken", "message": "No."}})
+        return answer(401, {"error": {"code": "InvalidAuthenticationToken", "message": "It is refused."}})
 
     session, asked = make_session(tmp_path, respond)
-    with pytest.raises(ApiFailure, match="^No"):
+    with pytest.raises(ApiFailure, match="refused"):
         await session.get("/a", "1")
     assert [token for _, url, token in asked if url.startswith(ENDPOINT)] == ["Bearer valid", "Bearer fresh"]
 
