@@ -379,3 +379,33 @@ async def test_connections_above_the_limit_are_told_to_come_back(machine: AgentM
 async def test_both_loopback_addresses_are_served(machine: AgentMachine) -> None:
     assert machine.service is not None
     assert machine.service.listener.addresses == [f"127.0.0.1:{machine.port}", f"[::1]:{machine.port}"]
+
+
+async def test_a_running_tunnel_that_the_new_settings_refuse_is_cut(machine: AgentMachine) -> None:
+    async with target(echo) as port:
+        client, _ = await machine.tunnel(f"127.0.0.1:{port}", early=b"x")
+        assert await client.receive() == b"x"
+        machine.set(arcproxy_port=port)
+        with pytest.raises(StreamReset):
+            await client.receive()
+        await client.close()
+    await until(lambda: len(machine.request_lines()) == 1)
+    assert "reason=target_not_allowed" in machine.request_lines()[0]
+
+
+async def test_many_tunnels_at_once_each_get_their_own_bytes(machine: AgentMachine, gateway: FakeGateway) -> None:
+    async def one(number: int) -> bool:
+        text = f"tunnel {number} ".encode() * 5_000
+        client, _ = await machine.tunnel(APP)
+        await client.send(text)
+        await client.end()
+        answer = await read_all(client)
+        await client.close()
+        return answer == text
+
+    async with target(echo) as port:
+        gateway.ports[APP] = port
+        assert all(await asyncio.gather(*(one(number) for number in range(40))))
+    await until(lambda: len(machine.request_lines()) == 40)
+    ids = {line.partition("correlation_id=")[2].partition(" ")[0] for line in machine.request_lines()}
+    assert len(ids) == 40
