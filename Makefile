@@ -3,12 +3,12 @@
 VENV ?= .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest --durations=10 --durations-min=1
-SCRIPTS := scripts/setup-venv scripts/install-test-packages .ci/run
+SCRIPTS := scripts/setup-venv scripts/install-test-packages scripts/install-azure-clients .ci/run
 LOCK := uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-unit test-integration test-net test-packages check fmt bench lock clean
+.PHONY: help setup demo test test-unit test-integration test-net test-packages azure-clients check fmt bench lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,13 +25,13 @@ demo: ## Set up, run a whole system on this machine and send real requests throu
 		'  arcgate serve --help                       run a gateway and control plane for your machines' \
 		'  less README.md                             a real deployment in ten steps'
 
-test: setup test-packages check test-unit test-integration test-net ## Run everything that continuous integration runs
+test: setup test-packages azure-clients check test-unit test-integration test-net ## Run everything that continuous integration runs
 	@echo 'make test: all passed'
 
 test-unit: setup ## Run the unit tests
 	$(PYTEST) tests/unit
 
-test-integration: setup ## Run the tests with sockets and databases on loopback
+test-integration: setup test-packages azure-clients ## Run the tests with sockets and databases on loopback
 	$(PYTEST) tests/integration
 
 test-net: setup test-packages ## Run the tests in networks of namespaces (as root)
@@ -39,6 +39,9 @@ test-net: setup test-packages ## Run the tests in networks of namespaces (as roo
 
 test-packages:
 	@scripts/install-test-packages
+
+azure-clients: setup
+	@VENV=$(VENV) scripts/install-azure-clients
 
 check: setup test-packages ## Check lint, format, types, layers, dependencies and scripts
 	$(BIN)/ruff check .
@@ -58,7 +61,8 @@ bench: setup ## Measure, side by side with the alternatives
 lock: ## Resolve the requirements anew (needs uv)
 	$(LOCK) --extra server pyproject.toml requirements/build.in --output-file requirements/server.txt
 	$(LOCK) --extra server --extra test pyproject.toml requirements/build.in --output-file requirements/dev.txt
+	$(LOCK) requirements/azure.in --output-file requirements/azure.txt
 
 clean: ## Remove the virtual environment and everything that can be made again
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .venv-azure build dist .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find src tests bench -name __pycache__ -prune -exec rm -rf {} +
