@@ -10,7 +10,7 @@ from arcgate.agent.proxy.absolute_form import parse_absolute
 from arcgate.agent.proxy.answers import INTERNAL, LIMIT_REACHED, format_refusal, refusal_of
 from arcgate.agent.proxy.forwarding import Forwarder
 from arcgate.agent.proxy.limits import ProxyLimits
-from arcgate.agent.proxy.request_log import RequestRecord
+from arcgate.agent.proxy.request_log import RequestRecord, shown_target
 from arcgate.core.errors import ArcgateError
 from arcgate.core.names import Target
 from arcgate.core.routing import Way
@@ -69,7 +69,7 @@ class ArcProxy:
             if received is None:
                 return
             head, raw, rest = received
-            record.method, record.target = head.method, head.target.decode("ascii")
+            record.method, record.target = head.method, shown_target(head.target)
             if head.method == "CONNECT":
                 await self._tunnel(client, head, rest, record)
             else:

@@ -11,7 +11,7 @@ import structlog
 
 from arcgate.core.audit import printable
 from arcgate.core.routing import Route, Way
-from arcgate.net.relay import Traffic
+from arcgate.net.relay import Ending, Traffic
 
 LARGEST_FILE = 10 * 1024 * 1024
 """Bytes after which a log file is turned over."""
@@ -133,7 +133,8 @@ class RequestRecord:
 
     def log_end(self) -> None:
         """Write the line of the request."""
-        was_refused = self.status >= 400 or self.status == 0
+        # A target's own 404 is its affair; what we refused or lost is the admin's.
+        was_refused = self.status == 0 or (self.status >= 400 and self.reason != Ending.COMPLETED)
         traffic = {"bytes_up": self.traffic.up, "bytes_down": self.traffic.down}
         facts = {**self._facts(), "gateway": self.gateway, "status": self.status, "reason": self.reason, **traffic}
         if self.detail:
@@ -153,6 +154,13 @@ class RequestRecord:
             "way": way,
             "why": why,
         }
+
+
+def shown_target(target: bytes) -> str:
+    """Return a request target as it may be logged: queries hold signatures, and user-info passwords."""
+    text = target.decode("ascii", errors="backslashreplace").partition("?")[0].partition("#")[0]
+    before, at, host = text.rpartition("@")
+    return text if not at else f"{before[: before.find('//') + 2] if '//' in before else ''}***@{host}"
 
 
 def _shown(value: object) -> object:

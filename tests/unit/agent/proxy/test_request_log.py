@@ -4,11 +4,12 @@ import io
 import os
 from pathlib import Path
 
+import pytest
 import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arcgate.agent.proxy.request_log import RequestRecord, RotatingFile
+from arcgate.agent.proxy.request_log import RequestRecord, RotatingFile, shown_target
 from arcgate.core.routing import Route, Way
 from arcgate.net.logs import configure_logging
 
@@ -99,3 +100,18 @@ def test_the_line_tells_way_reason_bytes_and_duration() -> None:
     assert "level=info msg=request" in line
     assert 'client=127.0.0.1 method=CONNECT target=a.example.com:443 way="enterprise proxy"' in line
     assert "status=200 reason=completed bytes_up=7 bytes_down=9 duration=2.5" in line
+
+
+@pytest.mark.parametrize(
+    ("target", "shown"),
+    [
+        (b"a.example.com:443", "a.example.com:443"),
+        (b"http://a.example.com/blob?sig=c2VjcmV0", "http://a.example.com/blob"),
+        (b"http://user:secret@a.example.com/", "http://***@a.example.com/"),
+        (b"user:secret@a.example.com:443", "***@a.example.com:443"),
+        (b"http://user:se@cret@a.example.com#secret", "http://***@a.example.com"),
+        (b"\xff", "\\xff"),
+    ],
+)
+def test_secrets_in_a_request_target_are_not_logged(target: bytes, shown: str) -> None:
+    assert shown_target(target) == shown
