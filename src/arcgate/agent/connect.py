@@ -23,7 +23,14 @@ from arcgate.agent.machine_key import MachineKey, store_certificate
 from arcgate.agent.paths import AgentPaths
 from arcgate.agent.platform import MachineFacts
 from arcgate.agent.rollback import Rollback
-from arcgate.agent.state import AgentIdentity, read_himds_state, read_identity, write_goal, write_identity
+from arcgate.agent.state import (
+    MACHINE_NOT_FOUND,
+    AgentIdentity,
+    read_himds_state,
+    read_identity,
+    write_goal,
+    write_identity,
+)
 from arcgate.core.errors import ArcgateError, HopError
 from arcgate.core.resource_ids import ResourceId
 from arcgate.core.routing import Goal
@@ -99,7 +106,7 @@ class Onboarding:
     async def _already_connected(self, request: ConnectRequest, known: AgentIdentity) -> AgentIdentity:
         differences = request.differences(known)
         resource = machine_resource(known.subscription_id, known.resource_group, known.resource_name)
-        if differences or read_himds_state(self.paths).error_code == "MachineNotFound":
+        if differences or read_himds_state(self.paths).error_code == MACHINE_NOT_FOUND:
             raise AzcmError(
                 67,
                 f"This machine is connected already, as {resource}.",

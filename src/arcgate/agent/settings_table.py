@@ -273,8 +273,8 @@ def _properties() -> tuple[Property, ...]:
         Property(
             "arcproxy.channels",
             Kind.INTEGER,
-            8,
-            "Channels to the gateway that are kept, idle and busy together; 0 opens a fresh one for each tunnel.",
+            64,
+            "Idle channels to the gateway that are kept for the next tunnels; 0 opens a fresh one for each tunnel.",
             least=0,
             most=1000,
         ),

@@ -8,7 +8,7 @@ from typing import Any
 from arcgate import __version__
 from arcgate.agent.local_settings import LocalSettings
 from arcgate.agent.platform import MachineFacts
-from arcgate.agent.state import AgentIdentity, HimdsState
+from arcgate.agent.state import MACHINE_NOT_FOUND, AgentIdentity, HimdsState
 from arcgate.core.routing import Goal, Routing
 from arcgate.core.urls import redact
 
@@ -59,6 +59,8 @@ def agent_status(facts: Facts) -> str:
         return "Disconnected"
     if facts.certificate_end is not None and facts.now >= facts.certificate_end:
         return "Expired"
+    if facts.himds.error_code == MACHINE_NOT_FOUND:
+        return "Disconnected"
     last = parse_time(facts.himds.last_heartbeat)
     is_recent = last is not None and (facts.now - last).total_seconds() < DISCONNECTED_AFTER
     return "Connected" if is_recent else "Disconnected"

@@ -16,6 +16,8 @@ from arcgate.core.errors import ArcgateError, StateError
 from arcgate.core.routing import Goal
 from arcgate.net.files import read_json, write_json
 
+MACHINE_NOT_FOUND = "MachineNotFound"
+"""Code of the agent service's answer after the machine's resource was deleted."""
 LOCK_MODE = 0o664
 """Lock files: services of different users share a group."""
 LOCK_PATIENCE = 1.0

@@ -126,6 +126,7 @@ def test_a_machine_that_was_never_connected_shows_its_labels_with_nothing() -> N
         ({"now": NOW + timedelta(minutes=12)}, "Connected"),
         ({"now": NOW + timedelta(minutes=13, seconds=1)}, "Disconnected"),
         ({"himds": HimdsState()}, "Disconnected"),
+        ({"himds": replace(FACTS.himds, error_code="MachineNotFound")}, "Disconnected"),
         ({"himds": HimdsState(last_heartbeat="nonsense")}, "Disconnected"),
         ({"identity": None}, "Disconnected"),
         ({"certificate_end": NOW}, "Expired"),

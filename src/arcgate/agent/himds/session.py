@@ -19,7 +19,7 @@ from arcgate.agent.local_settings import load_settings
 from arcgate.agent.machine_key import MachineKey
 from arcgate.agent.paths import AgentPaths
 from arcgate.agent.platform import MachineFacts
-from arcgate.agent.state import AgentIdentity
+from arcgate.agent.state import MACHINE_NOT_FOUND, AgentIdentity
 from arcgate.core.errors import ArcgateError
 from arcgate.net.backoff import Backoff
 from arcgate.net.http_client import HttpClient
@@ -38,7 +38,7 @@ JITTER = 0.1
 """Part of the heartbeat's interval by which it is spread."""
 ACKNOWLEDGEMENT_SPREAD = 3.0
 """Seconds within which a machine acknowledges a new goal by a heartbeat."""
-NEEDS_A_PERSON = frozenset({"MachineNotFound", "CertificateRevoked"})
+NEEDS_A_PERSON = frozenset({MACHINE_NOT_FOUND, "CertificateRevoked"})
 MISDIRECTED = 421
 """HTTP status that asks us to discover the region's endpoint again (RFC 9110 section 15.5.20)."""
 

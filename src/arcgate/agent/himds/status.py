@@ -9,7 +9,7 @@ import structlog
 from arcgate.agent.http import ServiceRefusal
 from arcgate.agent.machine_key import CertificateFacts
 from arcgate.agent.paths import AgentPaths
-from arcgate.agent.state import HimdsState, read_himds_state, write_himds_state
+from arcgate.agent.state import MACHINE_NOT_FOUND, HimdsState, read_himds_state, write_himds_state
 from arcgate.core.errors import ArcgateError
 
 _log = structlog.get_logger(__name__)
@@ -71,7 +71,7 @@ class StatusBoard:
         if known is None or known[:2] != (code, details):
             _log.warning(f"{loop} failed", code=code, cause=details)
             self._failures[loop] = (code, details, stamp(self._clock()))
-        if loop == "heartbeat":
+        if loop == "heartbeat" or code == MACHINE_NOT_FOUND:
             self._state = replace(self._state, status="Disconnected")
         self._write()
 
