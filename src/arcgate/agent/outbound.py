@@ -74,7 +74,7 @@ class Outbound:
         """
         now = self.surroundings
         if now.problem is not None:
-            raise now.problem
+            raise now.problem.with_traceback(None)
         route = route or now.routing.route(target)
         match route.way:
             case Way.GATEWAY:
@@ -91,6 +91,8 @@ class Outbound:
     async def open_to_proxy(self) -> tuple[ByteStream, Url]:
         """Return a connection to the enterprise proxy itself, for absolute-form requests; raises HopError (PROXY)."""
         now = self.surroundings
+        if now.problem is not None:
+            raise now.problem.with_traceback(None)
         if now.proxy is None:
             raise HopError(Hop.PROXY, "PROXY_NOT_SET", "No enterprise proxy is set.", remedy="Retry the request.")
         stream: ByteStream = await self.hops.dial_proxy(now.proxy, now)

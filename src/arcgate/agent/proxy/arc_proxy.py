@@ -64,7 +64,7 @@ class ArcProxy:
     async def _serve(self, client: SocketStream, record: RequestRecord) -> None:
         try:
             if self._open > self._limits().connections:
-                raise LIMIT_REACHED
+                raise LIMIT_REACHED.with_traceback(None)
             received = await self._read_head(client)
             if received is None:
                 return

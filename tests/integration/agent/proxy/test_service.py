@@ -1,7 +1,6 @@
 """`arcproxyd` as a process: it starts once, follows its files, and ends well."""
 
 import asyncio
-import json
 import os
 import signal
 import socket
@@ -9,6 +8,7 @@ import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,7 +18,7 @@ from arcgate.agent.state import is_running, read_arcproxy_state
 from arcgate.net.dialer import dial
 from arcgate.net.files import write_json
 from arcgate.net.streams import SocketStream, StreamReset
-from worlds.agent_machine import connect_head, echo, read_all, target, until
+from worlds.agent_machine import connect_head, echo, error_of, read_all, target, until
 from worlds.fake_gateway import LOOPBACK
 
 pytestmark = pytest.mark.anyio
@@ -181,12 +181,24 @@ async def test_tunnels_that_do_not_end_are_cut_after_the_drain_time(home: Home) 
 async def test_with_a_damaged_goal_from_the_start_everything_is_refused_and_nothing_goes_direct(home: Home) -> None:
     home.paths.goal.write_text("{")
     async with home.running(), target(echo) as port:
-        client = await dial([LOOPBACK], home.port, 5)  # type: ignore[list-item]
-        await client.send(connect_head(f"127.0.0.1:{port}"))
-        answer = await read_all(client)
-        await client.close()
-    assert answer.startswith(b"HTTP/1.1 502 ")
-    assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"]["code"] == "file_unreadable"
+        for proxy in ("", f"http://127.0.0.1:{port}"):
+            home.set(proxy_url=proxy)
+            await until(partial(_is_logged, home, f"enterprise_proxy={proxy}\n"))
+            for request in (connect_head(f"127.0.0.1:{port}"), _get(f"127.0.0.1:{port}")):
+                client = await dial([LOOPBACK], home.port, 5)  # type: ignore[list-item]
+                await client.send(request)
+                answer = await read_all(client)
+                await client.close()
+                assert answer.startswith(b"HTTP/1.1 502 ")
+                assert error_of(answer)["code"] == "file_unreadable"
+
+
+def _is_logged(home: Home, text: str) -> bool:
+    return text in home.paths.arcproxy_log.read_text()
+
+
+def _get(authority: str) -> bytes:
+    return f"GET http://{authority}/ HTTP/1.1\r\nHost: {authority}\r\n\r\n".encode()
 
 
 async def test_a_log_that_was_removed_is_made_again(home: Home) -> None:
