@@ -13,11 +13,17 @@ import dns.resolver
 
 from arcgate.core.errors import Hop, HopError, InputError
 from arcgate.core.names import Address, HostName
+from arcgate.net.tasks import cancel
 
 MOST_ADDRESSES = 16
 """Addresses of one answer that we look at."""
 
-_SERVER = re.compile(r"\[?(?P<address>[0-9a-fA-F.:]+?)\]?(?::(?P<port>[0-9]{1,5}))?\Z")
+SECOND_FAMILY = 0.25
+"""Seconds that one family's answer is waited for when the other's has come: many servers drop one of the questions."""
+
+_SERVER = re.compile(
+    r"(?:\[(?P<six>[0-9a-fA-F.:]+)\]|(?P<four>[0-9.]+))(?::(?P<port>[1-9][0-9]{0,4}))?\Z|(?P<bare>[0-9a-fA-F.:]+)\Z"
+)
 
 
 class Resolver(Protocol):
@@ -53,17 +59,20 @@ class SystemResolver:
 
     async def _ask(self, host: HostName) -> list[Address]:
         resolver = self._make_resolver()
-        answers = await asyncio.gather(
-            self._query(resolver, host, "AAAA"), self._query(resolver, host, "A"), return_exceptions=True
-        )
-        addresses: list[Address] = []
-        for answer in answers:
-            if isinstance(answer, list):
-                addresses += answer
+        loop = asyncio.get_running_loop()
+        questions = [
+            loop.create_task(self._query(resolver, host, kind), name=f"{kind} of {host}") for kind in ("AAAA", "A")
+        ]
+        try:
+            await _answers(questions)
+        finally:
+            await cancel(*questions)
+        answered = [question for question in questions if not question.cancelled()]
+        addresses = [one for question in answered if question.exception() is None for one in question.result()]
         if addresses:
             return _interleave(addresses)[:MOST_ADDRESSES]
         # When one family's question failed and the other is merely empty, the failure is the news.
-        failures = [answer for answer in answers if isinstance(answer, BaseException)]
+        failures = [error for question in answered if (error := question.exception()) is not None]
         serious = [error for error in failures if not isinstance(error, dns.resolver.NoAnswer)]
         raise _failure(host, (serious or failures)[0])
 
@@ -82,6 +91,14 @@ class SystemResolver:
     async def _query(self, resolver: dns.asyncresolver.Resolver, host: HostName, kind: str) -> list[Address]:
         answer = await resolver.resolve(f"{host}.", kind, search=False)
         return [ip_address(record.to_text()) for record in answer]
+
+
+async def _answers(questions: list[asyncio.Task[list[Address]]]) -> None:
+    """Wait for both families, but only a little longer once one of them has given addresses."""
+    done, pending = await asyncio.wait(questions, return_when=asyncio.FIRST_COMPLETED)
+    if pending:
+        has_addresses = any(question.exception() is None for question in done)
+        await asyncio.wait(pending, timeout=SECOND_FAMILY if has_addresses else None)
 
 
 def _failure(host: HostName, error: BaseException) -> HopError:
@@ -128,10 +145,11 @@ def _look_up_file(path: Path, host: str) -> list[Address]:
 
 
 def _parse_server(text: str) -> tuple[str, int]:
-    match = _SERVER.match(text) if text.count(":") <= 1 or text.startswith("[") else None
-    address, port = (match["address"], int(match["port"] or 53)) if match else (text, 53)
+    match = _SERVER.match(text)
     try:
-        return str(ip_address(address)), port
+        if match is None or (port := int(match["port"] or 53)) > 65535:
+            raise ValueError("not ADDRESS or ADDRESS:PORT")
+        return str(ip_address(match["six"] or match["four"] or match["bare"])), port
     except ValueError:
         raise InputError(
             "DNS_SERVER_INVALID", f"{text!r} is not a DNS server.", remedy="Write ADDRESS or ADDRESS:PORT."
