@@ -1,6 +1,7 @@
 """A gateway node on loopback without a control plane: its policy, machines and targets are given by the test."""
 
 import asyncio
+import json
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -173,7 +174,8 @@ class GatewayNode:
 
     def records(self, event: Event | None = None) -> list[AuditRecord]:
         """Return the audit records so far, of one kind if asked."""
-        records, _ = self.spool.unsent(100_000)
+        lines, _ = self.spool.unsent(100_000)
+        records = [AuditRecord.from_json(json.loads(line)) for line in lines]
         return [record for record in records if event is None or record.event is event]
 
     async def wait_for_record(self, event: Event, count: int = 1) -> AuditRecord:

@@ -30,6 +30,7 @@ class ResourceManager:
     http: HttpClient
     base: str
     token: str
+    correlation_id: str = ""
 
     async def subscription_named(self, name: str) -> str | None:
         """Return the id of the subscription of that display name (any case), None when there isn't exactly one."""
@@ -91,6 +92,8 @@ class ResourceManager:
     ) -> Answer:
         url = f"{self.base}{path}?api-version={api_version}"
         headers = {"Authorization": f"Bearer {self.token}"}
+        if self.correlation_id:
+            headers["x-ms-correlation-request-id"] = self.correlation_id
         return await self.http.request_json(method, url, document, headers=headers, timeout=timeout)
 
 

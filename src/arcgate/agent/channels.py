@@ -26,6 +26,9 @@ LAST_WORDS = 0.5
 LONGEST_IDLE = 60.0
 """Seconds after which a channel that nobody needed is closed; less than a gateway's channel_idle_timeout."""
 
+MOST_AHEAD = 8
+"""Channels, idle and busy, up to which one is opened ahead: more would take the processor from the busy ones."""
+
 _ALERT = re.compile(r"(?:ALERT[_ ](?P<name>[A-Z_ ]+)|UNRECOGNIZED[_ ]NAME)", re.IGNORECASE)
 
 _RENEW = "Check the machine's clock; restart himdsd, which renews the certificate, or run 'azcmagent disconnect' and "
@@ -74,7 +77,7 @@ class Channel:
 class GatewayChannels:
     """Gives channels to gateways, by the enterprise proxy where one is set.
 
-    `most_kept` says how many channels may be kept, idle and busy together; with 0 each one is fresh.
+    `most_kept` says how many idle channels may be kept; with 0 each one is fresh.
     """
 
     def __init__(self, hops: Hops, most_kept: Callable[[], int] = lambda: 0) -> None:
@@ -105,10 +108,11 @@ class GatewayChannels:
         self._busy -= 1
         if not is_reusable:
             return
-        session = channel.tls.tls.session
-        if session is not None and session.has_ticket:
-            self._sessions[channel.kind] = session
-        if self._kept >= self._most_kept() or not channel.tls.is_quiet():
+        if channel.kind not in self._sessions:  # taking a session costs as much as a small tunnel
+            session = channel.tls.tls.session
+            if session is not None and session.has_ticket:
+                self._sessions[channel.kind] = session
+        if self._idle_count >= self._most_kept() or not channel.tls.is_quiet():
             spawn("close a channel", channel.tls.close())
             return
         channel.was_used = True
@@ -122,8 +126,8 @@ class GatewayChannels:
             await self._close_idle(kind)
 
     @property
-    def _kept(self) -> int:
-        return self._busy + sum(len(channels) for channels in self._idle.values())
+    def _idle_count(self) -> int:
+        return sum(len(channels) for channels in self._idle.values())
 
     def _kind(self, gateway: GatewayPlace, surroundings: Surroundings, *, with_certificate: bool) -> _Kind:
         certificate = surroundings.certificate if with_certificate else None
@@ -163,7 +167,8 @@ class GatewayChannels:
     def _open_ahead(self, kind: _Kind, surroundings: Surroundings) -> None:
         """Have the next channel ready before it is asked for: one at a time, and only while there is traffic."""
         is_opening = self._opening is not None and not self._opening.done()
-        if is_opening or self._idle.get(kind) or self._kept >= self._most_kept():
+        most = min(MOST_AHEAD, self._most_kept())
+        if is_opening or self._idle.get(kind) or self._busy + self._idle_count >= most:
             return
         self._opening = spawn("open a channel ahead", self._open_and_keep(kind, surroundings))
 

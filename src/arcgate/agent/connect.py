@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from arcgate import __version__
 from arcgate.agent.agent_service import AgentService, discover
 from arcgate.agent.arm import ResourceManager, is_missing_group, machine_resource
 from arcgate.agent.cloud import Cloud
@@ -19,6 +18,7 @@ from arcgate.agent.connect_request import ConnectRequest
 from arcgate.agent.errors import AzcmError, as_azcm
 from arcgate.agent.http import ServiceRefusal
 from arcgate.agent.login import get_token
+from arcgate.agent.machine_document import has_vm_id, machine_document, own_vm_id
 from arcgate.agent.machine_key import MachineKey, store_certificate
 from arcgate.agent.paths import AgentPaths
 from arcgate.agent.platform import MachineFacts
@@ -83,7 +83,7 @@ class Onboarding:
             raise AzcmError(62, "A file of the agent can't be written.", cause=str(error)) from None
 
     async def _onboard(self, request: ConnectRequest, token: str, endpoint: str) -> AgentIdentity:
-        manager = ResourceManager(self.http, self.cloud.resource_manager, token)
+        manager = ResourceManager(self.http, self.cloud.resource_manager, token, request.correlation_id)
         subscription = await self._subscription(request, manager)
         resource = machine_resource(subscription, request.resource_group, request.resource_name)
         key = self._key()
@@ -181,15 +181,15 @@ class Onboarding:
         try:
             existing = await manager.machine(resource)
             if existing is not None:
-                vm_id = _own_vm_id(existing, resource, key)
-                return vm_id, await manager.put_machine(resource, self._document(request, vm_id, key))
+                vm_id = own_vm_id(existing, resource, key)
+                return vm_id, await manager.put_machine(resource, machine_document(request, self.facts, vm_id, key))
             vm_id = str(uuid.uuid4())
             self._undo_resource(manager, resource, vm_id)
             self.tell(
                 f"Creating resource in {self.cloud.name}... "
                 f"Correlation ID={request.correlation_id} Resource ID={resource}"
             )
-            return vm_id, await self._put(request, manager, resource, self._document(request, vm_id, key))
+            return vm_id, await self._put(request, manager, resource, machine_document(request, self.facts, vm_id, key))
         except ServiceRefusal as error:
             raise _refused(error, f"The resource {resource} can't be created.") from None
 
@@ -198,7 +198,7 @@ class Onboarding:
             self._is_resource_left = True
             # The request may have failed before it had any effect, or a resource of another's may be there.
             existing = await manager.machine(resource)
-            is_ours = existing is not None and str(_properties(existing).get("vmId", "")).lower() == vm_id
+            is_ours = existing is not None and has_vm_id(existing, vm_id)
             deleted = is_ours and await manager.delete_machine(resource)
             self._is_resource_left = False
             return deleted
@@ -224,26 +224,6 @@ class Onboarding:
                 remedy="Create it first, or use an account that may.",
             ) from None
         return await manager.put_machine(resource, document)
-
-    def _document(self, request: ConnectRequest, vm_id: str, key: MachineKey) -> dict[str, Any]:
-        facts = self.facts
-        properties = {
-            "vmId": vm_id,
-            "clientPublicKey": key.client_public_key,
-            "osType": facts.os_type,
-            "osName": facts.os_name,
-            "osVersion": facts.os_version,
-            "machineFqdn": facts.fqdn,
-            "vmUuid": facts.vm_uuid,
-            "agentVersion": __version__,
-            "detectedProperties": {"manufacturer": facts.manufacturer, "model": facts.model},
-        }
-        return {
-            "location": request.location,
-            "identity": {"type": "SystemAssigned"},
-            "tags": {**request.tags},
-            "properties": {name: value for name, value in properties.items() if value},
-        }
 
     async def _associate(self, manager: ResourceManager, resource: ResourceId, gateway_id: str) -> None:
         try:
@@ -286,23 +266,6 @@ class Onboarding:
             principal_id=str(identity.get("principalId") or ""),
             his_endpoint=endpoint,
         )
-
-
-def _own_vm_id(existing: dict[str, Any], resource: ResourceId, key: MachineKey) -> str:
-    """Return the vmId of a resource that a killed run of ours left; raises AzcmError 44 on another's."""
-    properties = _properties(existing)
-    if properties.get("clientPublicKey") == key.client_public_key and isinstance(properties.get("vmId"), str):
-        return str(properties["vmId"]).lower()
-    raise AzcmError(
-        44,
-        f"The resource {resource} exists already, and belongs to another machine or an earlier installation.",
-        remedy="Give another --resource-name, or delete that resource if it isn't needed any more, and retry.",
-    )
-
-
-def _properties(document: dict[str, Any]) -> dict[str, Any]:
-    properties = document.get("properties")
-    return properties if isinstance(properties, dict) else {}
 
 
 def _refused(error: ServiceRefusal, sentence: str, number: int = 42) -> AzcmError:

@@ -9,6 +9,7 @@ from arcgate.agent.errors import AzcmError
 from arcgate.agent.paths import PUBLIC, SHARED, AgentPaths
 from arcgate.agent.settings_table import PROPERTIES, Kind, property_of
 from arcgate.agent.stored_document import Document, StoredDocument
+from arcgate.core.addresses import AddressClass, classify
 from arcgate.core.errors import InputError
 from arcgate.core.names import Target, parse_target
 from arcgate.core.patterns import EndpointPattern
@@ -111,6 +112,11 @@ def settings_of(document: Mapping[str, Any], environment: Mapping[str, str]) -> 
             value = one.default
         values[one.name] = value
     proxy, source = _proxy(values["proxy.url"], environment, problems)
+    if proxy is not None and _is_arc_proxy(proxy, values["arcproxy.port"]):
+        # HTTPS_PROXY of the whole machine may well name Arc Proxy: for other programs, not for ourselves.
+        if source == "proxy.url":
+            problems.append("proxy.url names Arc Proxy itself; no enterprise proxy is used.")
+        proxy, source = None, ""
     return LocalSettings(
         connection_type=ConnectionType(values["connection.type"]),
         proxy_url=proxy,
@@ -124,6 +130,12 @@ def settings_of(document: Mapping[str, Any], environment: Mapping[str, str]) -> 
         values=values,
         problems=tuple(problems),
     )
+
+
+def _is_arc_proxy(proxy: Url, port: int) -> bool:
+    host = proxy.target.host
+    is_local = host == "localhost" if isinstance(host, str) else classify(host) is AddressClass.LOOPBACK
+    return is_local and proxy.target.port == port
 
 
 def _proxy(setting: str, environment: Mapping[str, str], problems: list[str]) -> tuple[Url | None, str]:

@@ -17,7 +17,7 @@ class LogFile:
 
     def __init__(self, path: Path, echo: TextIO | None = None, largest: int = LARGEST_LOG) -> None:
         self._path = path
-        self._echo = echo
+        self.echo = echo
         self._largest = largest
         self._file: TextIO | None = None
         self._is_closed = False
@@ -29,9 +29,9 @@ class LogFile:
 
     def write(self, text: str) -> int:
         """Write a line; a full disk or a vanished folder loses it, and nothing else."""
-        if self._echo is not None:
+        if self.echo is not None:
             with contextlib.suppress(OSError, ValueError):
-                self._echo.write(text)
+                self.echo.write(text)
         with contextlib.suppress(OSError):
             if self._file is None and not self._is_closed:  # the folder may be there by now
                 self._open()
@@ -43,8 +43,8 @@ class LogFile:
     def flush(self) -> None:
         """Nothing is buffered longer than a line."""
         with contextlib.suppress(OSError, ValueError):
-            if self._echo is not None:
-                self._echo.flush()
+            if self.echo is not None:
+                self.echo.flush()
 
     def close(self) -> None:
         """Let go of the file, for good."""
@@ -68,6 +68,8 @@ class LogFile:
         with contextlib.suppress(OSError):
             # A link in a folder that several users write would let one of them choose the file that we append to.
             flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
-            descriptor = os.open(self._path, flags, LOG_MODE)
+            # Where the services have a group, whichever of them began the file, the others go on with it.
+            mode = 0o660 if current().has_services_group() else LOG_MODE
+            descriptor = os.open(self._path, flags, mode)
             self._file = os.fdopen(descriptor, "a", encoding="utf-8", errors="replace", buffering=1)
-            current().share(self._path, LOG_MODE)
+            current().share(self._path, mode)

@@ -4,7 +4,7 @@ The JSON form is one object a line, keys as in `AuditRecord.to_json`; peers' tex
 so a record stays one line whatever somebody put into a name.
 """
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Any
 
@@ -57,20 +57,21 @@ class AuditRecord:
 
     def to_json(self) -> dict[str, Any]:
         """Return the record with camelCase keys, texts bounded and made printable."""
-        return {
-            _camel(key): printable(value) if isinstance(value, str) else value for key, value in asdict(self).items()
-        }
+        values = ((key, getattr(self, name)) for name, key in _KEYS)
+        return {key: printable(value) if isinstance(value, str) else value for key, value in values}
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> "AuditRecord":
         """Return the record that `to_json` wrote; raises KeyError, TypeError or ValueError on another document."""
-        values = {one.name: document[_camel(one.name)] for one in fields(cls)}
+        values = {name: document[key] for name, key in _KEYS}
         values["event"] = Event(values["event"])
         return cls(**values)
 
 
 def printable(text: str, limit: int = LONGEST_TEXT) -> str:
     """Return the text on one line, control and direction characters escaped, at most `limit` characters."""
+    if len(text) <= limit and text.isprintable():
+        return text
     shown = "".join(one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in text)
     return shown if len(shown) <= limit else shown[: limit - 1] + "…"
 
@@ -78,3 +79,7 @@ def printable(text: str, limit: int = LONGEST_TEXT) -> str:
 def _camel(name: str) -> str:
     first, *rest = name.split("_")
     return first + "".join(word.capitalize() for word in rest)
+
+
+_KEYS = tuple((one.name, _camel(one.name)) for one in fields(AuditRecord))
+"""Attributes of a record with their JSON keys."""

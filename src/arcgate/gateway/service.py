@@ -25,7 +25,7 @@ from arcgate.core.snapshot import Snapshot
 from arcgate.gateway.accounting import Accounting
 from arcgate.gateway.front_door import FrontDoor, Names
 from arcgate.gateway.installer import Installer
-from arcgate.gateway.node import ControlPlane, NodeTls, SnapshotWatch, TlsFiles, send_audit
+from arcgate.gateway.node import BATCH, ControlPlane, NodeTls, SnapshotWatch, TlsFiles, send_audit
 from arcgate.gateway.outbound import Outbound
 from arcgate.gateway.sessions import Sessions, Timeouts
 from arcgate.gateway.spool import Spool
@@ -110,10 +110,10 @@ class Worker:
 
     async def _send_last_records(self) -> None:
         while True:
-            records, position = self._spool.unsent(500)
-            if not records:
+            lines, position = self._spool.unsent(BATCH)
+            if not lines:
                 return
-            await self._control.ask("POST", "/node/v1/audit", {"records": [one.to_json() for one in records]})
+            await self._control.send_records(lines)
             self._spool.forget(position)
 
     def _publish(self, snapshot: Snapshot) -> None:

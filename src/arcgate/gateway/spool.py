@@ -77,16 +77,16 @@ class Spool:
             self.append(replace(start, event=Event.END, time=now, reason=EndReason.NODE_LOST, detail=""))
         return len(starts)
 
-    def unsent(self, limit: int) -> tuple[list[AuditRecord], tuple[int, int]]:
-        """Return up to `limit` records not sent yet and the position behind them, for `forget`."""
+    def unsent(self, limit: int) -> tuple[list[bytes], tuple[int, int]]:
+        """Return up to `limit` records not sent yet, as JSON, and the position behind them, for `forget`."""
         number, offset = self._sent()
         for segment in self._segments():
             if segment < number:
                 continue
             start = offset if segment == number else 0
-            records, end = self._read(segment, start, limit)
-            if records:
-                return records, (segment, end)
+            lines, end = self._read(segment, start, limit)
+            if lines:
+                return lines, (segment, end)
         return [], (number, offset)
 
     def forget(self, position: tuple[int, int]) -> None:
@@ -170,25 +170,32 @@ class Spool:
         except (OSError, ValueError):
             return 0, 0
 
-    def _read(self, segment: int, start: int, limit: int) -> tuple[list[AuditRecord], int]:
-        records: list[AuditRecord] = []
+    def _read(self, segment: int, start: int, limit: int) -> tuple[list[bytes], int]:
+        lines: list[bytes] = []
         with self._path(segment).open("rb") as file:
             file.seek(start)
             for line in file:
                 if not line.endswith(b"\n") and segment == self._number:
                     break  # it is being written
                 start += len(line)
-                if (record := _parse(line)) is not None:
-                    records.append(record)
-                if len(records) == limit:
+                if _is_whole(line):
+                    lines.append(line.rstrip(b"\n"))
+                if len(lines) == limit:
                     break
-        return records, start
+        return lines, start
 
     def _records(self, segment: int) -> Iterator[AuditRecord]:
         with self._path(segment).open("rb") as file:
             for line in file:
                 if (record := _parse(line)) is not None:
                     yield record
+
+
+def _is_whole(line: bytes) -> bool:
+    """Say whether a line is a record and not the torn rest of one, without the cost of reading it."""
+    if line.startswith(b"{") and line.endswith(b"}\n") and b"\x00" not in line:
+        return True
+    return _parse(line) is not None
 
 
 def _parse(line: bytes) -> AuditRecord | None:

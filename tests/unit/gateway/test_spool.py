@@ -54,11 +54,16 @@ def spool(tmp_path: Path) -> Iterator[Spool]:
     one.close()
 
 
+def unsent(spool: Spool, limit: int = 1000) -> tuple[list[AuditRecord], tuple[int, int]]:
+    lines, position = spool.unsent(limit)
+    return [AuditRecord.from_json(json.loads(line)) for line in lines], position
+
+
 def take(spool: Spool, limit: int = 1000) -> list[tuple[str, Event]]:
     """Take and forget everything, as the sender does."""
     taken: list[tuple[str, Event]] = []
     while True:
-        records, position = spool.unsent(limit)
+        records, position = unsent(spool, limit)
         if not records:
             return taken
         taken += [(record.tunnel_id, record.event) for record in records]
@@ -76,7 +81,7 @@ def test_records_come_out_once_in_the_order_that_they_went_in(spool: Spool) -> N
 
 def test_what_was_not_forgotten_is_sent_again(spool: Spool) -> None:
     spool.append(start(1))
-    assert spool.unsent(10)[0] == spool.unsent(10)[0] == [start(1)]
+    assert unsent(spool)[0] == unsent(spool)[0] == [start(1)]
 
 
 def test_segments_that_were_sent_are_deleted(tmp_path: Path) -> None:
@@ -100,7 +105,7 @@ def test_a_new_segment_begins_with_the_tunnels_that_are_still_open(tmp_path: Pat
     spool.close()
     again = Spool(tmp_path)
     assert again.recover("2026-01-02T00:00:00.000+00:00") == 1
-    ends = [record for record in again.unsent(1000)[0] if record.event is Event.END]
+    ends = [record for record in unsent(again)[0] if record.event is Event.END]
     assert [(record.tunnel_id, record.reason, record.bytes_up) for record in ends] == [
         ("t-0", EndReason.NODE_LOST, None)
     ]
@@ -173,7 +178,7 @@ def test_two_processes_cannot_share_a_spool(tmp_path: Path, spool: Spool) -> Non
 def test_hostile_names_stay_on_one_line(spool: Spool) -> None:
     hostile = replace(start(1), target="a\r\nb\x1b[2J\u202e\u2028\ud800" + "x" * 1000, detail='","verdict":"allowed')
     spool.append(hostile)
-    (record,), _ = spool.unsent(10)
+    (record,), _ = unsent(spool)
     assert "\n" not in record.target
     assert "\x1b" not in record.target
     assert len(record.target) <= 300

@@ -9,7 +9,7 @@ import click
 import structlog
 
 from arcgate import __version__
-from arcgate.agent.commands.invocation import Invocation, common_flags, make_invocation
+from arcgate.agent.commands.invocation import Invocation, make_invocation, output_flags
 from arcgate.agent.errors import AzcmError, as_azcm
 from arcgate.agent.log_file import LogFile
 from arcgate.core.errors import ArcgateError
@@ -55,7 +55,7 @@ class Commands(click.Group):
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, "--version", prog_name="azcmagent", message="%(prog)s version %(version)s")
-@common_flags
+@output_flags
 def group() -> None:
     """Connect this machine to the cloud, and show and change how it is connected."""
 
@@ -63,7 +63,7 @@ def group() -> None:
 def run(arguments: list[str], hidden: Mapping[str, str]) -> int:
     """Run a command and return the exit code: 0, or nnnn of AZCMnnnn."""
     own = make_invocation(hidden)
-    log = LogFile(own.paths.azcmagent_log)
+    own.log = log = LogFile(own.paths.azcmagent_log)
     configure_logging("info", file=log.as_text())
     try:
         return _exit_code(own, arguments)

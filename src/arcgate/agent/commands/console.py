@@ -21,7 +21,6 @@ class Console:
 
     is_json: bool = False
     log_to_stderr: bool = False
-    is_verbose: bool = False
     output: TextIO = field(default_factory=lambda: sys.stdout)
     errors: TextIO = field(default_factory=lambda: sys.stderr)
 

@@ -13,10 +13,12 @@ import click
 from arcgate.agent.cloud import Cloud, load_cloud
 from arcgate.agent.commands.console import Console
 from arcgate.agent.errors import AzcmError
+from arcgate.agent.log_file import LogFile
 from arcgate.agent.paths import AgentPaths
 from arcgate.agent.platform import Platform, current
 from arcgate.agent.state import read_identity
 from arcgate.core.errors import ArcgateError
+from arcgate.net.logs import configure_logging
 
 LARGEST_FILE = 1024 * 1024
 """Bytes of a file that --config names."""
@@ -35,6 +37,13 @@ class Invocation:
     """Secrets by long flag that were arguments once."""
     console: Console = field(default_factory=Console)
     platform: Platform = field(default_factory=current)
+    log: LogFile | None = None
+
+    def log_verbosely(self) -> None:
+        """Log everything, also on standard error."""
+        if self.log is not None:
+            self.log.echo = self.console.errors
+            configure_logging("debug", file=self.log.as_text())
 
     def require_privileges(self) -> None:
         """Raise AzcmError 18 unless we are root; a moved AZCMAGENT_HOME is the caller's own."""
@@ -58,8 +67,8 @@ def invocation() -> Invocation:
     return found
 
 
-def common_flags(command: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
-    """Add the flags that every command has."""
+def output_flags(command: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+    """Add the flags about what is printed."""
     for option in (
         click.option(
             "-v", "--verbose", is_flag=True, expose_value=False, callback=_note, help="Show detailed logging."
@@ -73,17 +82,22 @@ def common_flags(command: Callable[Parameters, Result]) -> Callable[Parameters, 
             help="Write errors and verbose messages to standard error.",
         ),
         click.option("-j", "--json", is_flag=True, expose_value=False, callback=_note, help="Print JSON."),
-        click.option(
-            "--config",
-            metavar="FILE",
-            expose_value=False,
-            is_eager=True,
-            callback=_read_file,
-            help="JSON file with values of flags, named as the long flags; the command line goes before it.",
-        ),
     ):
         command = option(command)
     return command
+
+
+def common_flags(command: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+    """Add the flags that every command has."""
+    from_file = click.option(
+        "--config",
+        metavar="FILE",
+        expose_value=False,
+        is_eager=True,
+        callback=_read_file,
+        help="JSON file with values of flags, named as the long flags; the command line goes before it.",
+    )
+    return from_file(output_flags(command))
 
 
 def needs_privileges(command: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
@@ -106,7 +120,7 @@ def _note(context: click.Context, parameter: click.Parameter, value: bool) -> bo
             case "log_stderr":
                 console.log_to_stderr = True
             case "verbose":
-                console.is_verbose = True
+                invocation_of(context).log_verbosely()
     return value
 
 

@@ -16,7 +16,7 @@ class ProxyLimits:
     idle_timeout: float = 3600
     half_closed_timeout: float = 300
     drain_timeout: float = 30
-    channels: int = 8
+    channels: int = 64
     head: Limits = field(default_factory=Limits)
 
     @classmethod
