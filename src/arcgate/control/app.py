@@ -2,6 +2,7 @@
 
 import structlog
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -35,6 +36,7 @@ def create_app(context: ControlContext) -> Starlette:
             InputError: _answer_bad_input,
             HTTPException: _answer_http,
             OperationalError: _answer_database,
+            PoolTimeoutError: _answer_busy,
             ClientDisconnect: _answer_gone,
         },
     )
@@ -94,6 +96,14 @@ async def _answer_database(_request: Request, error: Exception) -> Response:
     _log.error("database failed", cause=cause)
     if "full" in cause or "readonly" in cause or "I/O" in cause:
         return ApiError(507, "InsufficientStorage", "The control plane can't write to its database.").to_response()
+    return _busy()
+
+
+async def _answer_busy(_request: Request, _error: Exception) -> Response:
+    return _busy()
+
+
+def _busy() -> Response:
     text = "The control plane's database is busy."
     return ApiError(503, "ServerBusy", text, remedy="Retry later.", headers={"Retry-After": "5"}).to_response()
 

@@ -5,6 +5,7 @@ dot segments, control characters, bytes that are not UTF-8) is refused before an
 """
 
 import re
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote, unquote_to_bytes
 
@@ -15,6 +16,9 @@ from arcgate.control.failures import ApiError
 
 LONGEST_PATH = 4096
 """Bytes of a request path as it was sent."""
+
+LARGEST_FIELDS = 64 * 1024
+"""Bytes of all header fields."""
 
 _RAW_PATH = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=:@/-]|%[0-9A-Fa-f]{2})*\Z")
 _FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\\]")
@@ -50,6 +54,7 @@ class CanonicalPaths:
             await self._app(scope, receive, send)
             return
         try:
+            _require_plain_head(scope["headers"])
             path = canonical_path(scope.get("raw_path") or quote(scope["path"]).encode())
         except ApiError as error:
             await error.to_response()(scope, receive, send)
@@ -63,6 +68,17 @@ class CaselessRoute(Route):
     def __init__(self, path: str, *arguments: Any, **options: Any) -> None:
         super().__init__(path, *arguments, **options)
         self.path_regex = re.compile(self.path_regex.pattern, re.IGNORECASE)
+
+
+def _require_plain_head(fields: Sequence[tuple[bytes, bytes]]) -> None:
+    names = [name for name, _ in fields]
+    if b"content-length" in names and b"transfer-encoding" in names:
+        # Two readers could end such a body at different places (RFC 9112 section 6.1).
+        text = "Content-Length and Transfer-Encoding exclude each other."
+        raise ApiError(400, "InvalidHeaders", text, headers={"Connection": "close"})
+    if sum(len(name) + len(value) for name, value in fields) > LARGEST_FIELDS:
+        text = f"The header fields are larger than {LARGEST_FIELDS} bytes."
+        raise ApiError(431, "RequestHeaderFieldsTooLarge", text, headers={"Connection": "close"})
 
 
 def _invalid(cause: str) -> ApiError:

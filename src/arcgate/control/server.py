@@ -11,10 +11,8 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-HANDSHAKE_TIMEOUT = 10.0
-"""Seconds for a TLS handshake."""
 HEAD_TIMEOUT = 10.0
-"""Seconds from a connection's start to the end of its first request head."""
+"""Seconds for a request head."""
 IDLE_TIMEOUT = 75
 """Seconds that a connection may wait for its next request."""
 SHUTDOWN_TIMEOUT = 10
@@ -26,21 +24,49 @@ MOST_REQUESTS = 20_000
 
 
 class BoundedProtocol(H11Protocol):
-    """HTTP/1.1 that closes a connection whose first request head does not come in time."""
+    """HTTP/1.1 that cuts a connection whose request head does not come in time once it may be expected.
+
+    That is from the connection's start, and later from the first byte of a further head; between requests
+    uvicorn's own idle time-out counts.
+    """
+
+    _head_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """See asyncio.Protocol."""
         super().connection_made(transport)
-        self._head_timer = self.loop.call_later(HEAD_TIMEOUT, self._require_head)
+        self._expect_head()
+
+    def data_received(self, data: bytes) -> None:
+        """See asyncio.Protocol."""
+        super().data_received(data)
+        if self._is_in_request():
+            self._stop_timer()
+        else:
+            self._expect_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See asyncio.Protocol."""
-        self._head_timer.cancel()
+        self._stop_timer()
         super().connection_lost(exc)
 
+    def _expect_head(self) -> None:
+        if self._head_timer is None and not self.transport.is_closing():
+            self._head_timer = self.loop.call_later(HEAD_TIMEOUT, self._require_head)
+
     def _require_head(self) -> None:
-        if getattr(self, "cycle", None) is None:  # there is one from the first request on
+        self._head_timer = None
+        if not self._is_in_request():
             self.transport.abort()
+
+    def _stop_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _is_in_request(self) -> bool:
+        cycle = getattr(self, "cycle", None)  # there is one from the first request on
+        return cycle is not None and not cycle.response_complete
 
 
 class Server(uvicorn.Server):
