@@ -105,6 +105,10 @@ class Listener:
         if error.errno in OUT_OF_DESCRIPTORS:
             _log.warning("no descriptors left, connections wait", cause=str(error))
             await asyncio.sleep(PAUSE_WITHOUT_DESCRIPTORS)
+        elif error.errno != errno.ECONNABORTED:
+            # A network that is down, or a socket of ours that is broken: never turn into a busy loop over it.
+            _log.error("can't accept", cause=str(error))
+            await asyncio.sleep(PAUSE_WITHOUT_DESCRIPTORS)
 
     async def _handle(self, stream: SocketStream) -> None:
         try:
