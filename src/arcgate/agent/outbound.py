@@ -113,6 +113,8 @@ class Outbound:
         gateway for control hosts while no gateway is in use, and when the machine's own gateway fails.
         """
         now = self.surroundings
+        if now.problem is not None:
+            raise now.problem.with_traceback(None)
         front = now.front if now.is_control(target) else None
         if front is not None and not now.routing.uses_gateway:
             return await self._by_front(front, target, now)

@@ -84,10 +84,12 @@ class SurroundingsWatch:
     def for_agent(self) -> Surroundings:
         """Return fresh surroundings for the agent's own requests: with Arc Proxy, while it runs."""
         self.refresh()
-        if not self.current.routing.uses_gateway or not is_running(self._paths.arcproxyd_lock):
-            return self.current
+        # A damaged goal is replaced by asking for it again, the way that a machine without a goal takes.
+        now = replace(self.current, problem=self.settings.problem)
+        if not now.routing.uses_gateway or not is_running(self._paths.arcproxyd_lock):
+            return now
         port = read_arcproxy_state(self._paths).extra.get("port", self.settings.value.arcproxy_port)
-        return replace(self.current, arc_proxy=Target(LOOPBACK, int(port)))
+        return replace(now, arc_proxy=Target(LOOPBACK, int(port)))
 
     def _settings_files(self) -> tuple[Path, ...]:
         return (self._paths.local_configuration,)

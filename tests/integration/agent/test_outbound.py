@@ -159,10 +159,23 @@ async def test_hosts_of_others_are_not_sent_to_the_front(machine: AgentMachine, 
     assert front.requests == []
 
 
-async def test_nothing_is_opened_while_a_file_that_decides_the_way_can_not_be_read(machine: AgentMachine) -> None:
-    machine.paths.goal.write_text("{")
+async def test_nothing_is_opened_while_the_settings_that_decide_the_way_can_not_be_read(
+    machine: AgentMachine, front: FakeGateway
+) -> None:
+    machine.set_cloud(front=FRONT, address=f"127.0.0.1:{front.port}")
+    machine.paths.local_configuration.write_text("{")
     with pytest.raises(StateError):
         await _open(machine)
+    assert front.requests == []
+    assert machine.resolver.asked == []
+
+
+async def test_a_damaged_goal_does_not_keep_the_agent_from_asking_for_it_again(
+    machine: AgentMachine, front: FakeGateway
+) -> None:
+    machine.set_cloud(front=FRONT, address=f"127.0.0.1:{front.port}")
+    machine.paths.goal.write_text("{")
+    assert await _works(await _open(machine))
 
 
 async def test_a_machine_wide_proxy_variable_that_names_arc_proxy_makes_no_loop(
