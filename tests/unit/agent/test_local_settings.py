@@ -133,6 +133,18 @@ def test_proxy_url_goes_before_the_environment(
     assert (str(settings.proxy_url) if settings.proxy_url else None, settings.proxy_source) == (expected, source)
 
 
+@pytest.mark.parametrize("url", ["http://localhost:40343", "http://127.0.0.1:40343", "http://[::1]:40343"])
+def test_arc_proxy_is_not_its_own_enterprise_proxy(url: str) -> None:
+    assert settings_of({}, {"HTTPS_PROXY": url}).proxy_url is None
+    settings = settings_of({"proxy.url": url}, {})
+    assert settings.proxy_url is None
+    assert "Arc Proxy" in settings.problems[0]
+
+
+def test_another_local_proxy_is_an_enterprise_proxy() -> None:
+    assert settings_of({"proxy.url": "http://localhost:3128"}, {}).proxy_url is not None
+
+
 def test_stored_values_that_cannot_be_used_count_as_not_set_and_are_told_of() -> None:
     settings = settings_of({"connection.type": "GATEWAY", "arcproxy.port": "40343", "proxy.bypass": "Arc"}, {})
     assert settings.connection_type is ConnectionType.DEFAULT

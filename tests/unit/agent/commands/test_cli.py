@@ -95,6 +95,16 @@ def test_errors_go_to_standard_error_when_asked_to(azcmagent: Run) -> None:
     assert result.errors.startswith("Exit Code: AZCM0023")
 
 
+def test_flags_of_printing_may_stand_before_the_command(azcmagent: Run) -> None:
+    assert azcmagent("-j", "version").document == {"version": __version__}
+
+
+def test_verbose_logs_on_standard_error(azcmagent: Run, paths: AgentPaths) -> None:
+    result = azcmagent("config", "set", "connection.type", "nonsense", "-v")
+    assert "level=error" in result.errors
+    assert "level=error" not in result.output
+
+
 def test_a_setting_is_set_shown_and_cleared(azcmagent: Run) -> None:
     assert azcmagent("config", "set", "connection.type", "gateway").code == 0
     assert azcmagent("config", "get", "connection.type").output == "gateway\n"

@@ -1,0 +1,101 @@
+"""Signing in against a real login service, and against one that answers oddly."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from arcgate.agent import login
+from arcgate.agent.errors import AzcmError
+from arcgate.agent.login import Credentials, get_token
+from arcgate.net.tasks import cancel, spawn
+from worlds.agent_cloud import AgentCloud, Fault, agent_cloud
+from worlds.authority import Authority
+
+pytestmark = pytest.mark.anyio
+
+DEVICE_CODE = "/oauth2/v2.0/devicecode"
+TOKEN = "/oauth2/v2.0/token"
+
+
+@pytest.fixture
+async def cloud(tmp_path: Path, authority: Authority) -> AsyncIterator[AgentCloud]:
+    async with agent_cloud(tmp_path, authority) as found:
+        yield found
+
+
+async def _token(cloud: AgentCloud, credentials: Credentials) -> str:
+    return await get_token(cloud.client(), cloud.cloud, credentials, lambda _text: None)
+
+
+async def test_a_service_principal_gets_a_token_that_the_resource_manager_takes(cloud: AgentCloud) -> None:
+    token = await _token(cloud, await cloud.credentials())
+    claims = await cloud.plane.context.tokens.verify(token)
+    assert claims.tenant_id == cloud.plane.tenant_id
+
+
+async def test_a_device_code_that_somebody_approves_gives_that_persons_token(cloud: AgentCloud) -> None:
+    told: asyncio.Queue[str] = asyncio.Queue()
+    credentials = Credentials(cloud.plane.tenant_id)
+    task = spawn("sign in", get_token(cloud.client(), cloud.cloud, credentials, told.put_nowait))
+    try:
+        message = await told.get()
+        code = re.search(r"enter the code ([A-Z-]+)", message)
+        assert code is not None, message
+        approve = f"/tenants/{cloud.plane.tenant_id}/providers/Arcgate.Network/deviceCodes/{code[1]}/approve"
+        reply = await cloud.plane.arm("POST", approve, version="2026-11-01")
+        assert reply.status == 200
+        claims = await cloud.plane.context.tokens.verify(await task)
+        assert claims.principal_id == cloud.plane.admin.principal.id
+    finally:
+        await cancel(task)
+
+
+async def test_a_code_that_nobody_enters_is_azcm0041(cloud: AgentCloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(login, "DEVICE_CODE_TIMEOUT", 0.2)
+    with pytest.raises(AzcmError) as caught:
+        await _token(cloud, Credentials(cloud.plane.tenant_id))
+    assert caught.value.number == 41
+    assert "in time" in caught.value.sentence
+
+
+async def test_a_refused_code_is_azcm0041_with_the_reason(cloud: AgentCloud) -> None:
+    cloud.door.faults = [
+        Fault("POST", DEVICE_CODE, 200, {"device_code": "x", "message": "Enter it.", "interval": 0.01}),
+        Fault("POST", TOKEN, 400, {"error": "access_denied", "error_description": "Somebody said no."}),
+    ]
+    with pytest.raises(AzcmError) as caught:
+        await _token(cloud, Credentials(cloud.plane.tenant_id))
+    assert (caught.value.number, caught.value.cause) == (41, "Somebody said no.")
+
+
+@pytest.mark.parametrize("document", [[], {}, {"access_token": 5}, {"access_token": ""}])
+async def test_an_answer_without_a_token_is_azcm0041(cloud: AgentCloud, document: object) -> None:
+    credentials = await cloud.credentials()
+    cloud.door.faults = [Fault("POST", TOKEN, 200, document)]
+    with pytest.raises(AzcmError) as caught:
+        await _token(cloud, credentials)
+    assert caught.value.number == 41
+
+
+async def test_a_token_that_was_brought_along_is_used_as_it_is(cloud: AgentCloud) -> None:
+    assert await _token(cloud, Credentials(access_token="abc.def.ghi")) == "abc.def.ghi"
+    assert cloud.door.requests == []
+
+
+@pytest.mark.parametrize("token", ["with blank", "line\nbreak", "tökén"])
+async def test_a_token_with_odd_characters_is_azcm0012_and_not_shown(cloud: AgentCloud, token: str) -> None:
+    with pytest.raises(AzcmError) as caught:
+        await _token(cloud, Credentials(access_token=token))
+    assert caught.value.number == 12
+    assert token not in caught.value.one_line()
+
+
+async def test_a_service_principal_without_a_tenant_is_azcm0016(cloud: AgentCloud) -> None:
+    credentials = replace(await cloud.credentials(), tenant_id="")
+    with pytest.raises(AzcmError) as caught:
+        await _token(cloud, credentials)
+    assert caught.value.number == 16
