@@ -201,6 +201,7 @@ async def agent_machine(folder: Path, authority: Authority) -> AsyncIterator[Age
     try:
         yield machine
     finally:
+        machine.paths.local_configuration.unlink()  # whatever the test has made of it
         machine.set(arcproxy_timeout_drain=0)
         await machine.service.stop()
         log_file.close()
