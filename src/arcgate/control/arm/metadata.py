@@ -2,14 +2,13 @@
 
 from typing import Any
 
-from sqlalchemy import select
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute
 
 from arcgate.control.context import ControlContext
+from arcgate.control.login.tenants import default_tenant
 from arcgate.control.paths import CaselessRoute
-from arcgate.control.store.models import Tenant
 from arcgate.control.urls import base_url
 
 
@@ -29,8 +28,7 @@ def routes(context: ControlContext) -> list[BaseRoute]:
 
 
 async def _cloud(request: Request, context: ControlContext) -> dict[str, Any]:
-    async with context.store.read() as session:
-        tenant = (await session.execute(select(Tenant.id).order_by(Tenant.id).limit(1))).scalar_one()
+    tenant = await default_tenant(context)
     cloud, url_of = context.configuration.cloud, context.configuration.url_of
     base = base_url(request, context.configuration)
     # Neither URL ends in a slash: clients put "/TENANT" behind the login endpoint as it is.

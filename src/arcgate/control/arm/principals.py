@@ -2,6 +2,7 @@
 
 import re
 import uuid
+from datetime import datetime
 from typing import Any
 
 from pydantic import Field
@@ -15,14 +16,19 @@ from arcgate.control.arm.fields import Body
 from arcgate.control.arm.roles import BUILT_IN, Role, find_role
 from arcgate.control.arm.versions import ARCGATE
 from arcgate.control.context import ControlContext
-from arcgate.control.failures import ApiError
+from arcgate.control.failures import ApiError, refuse_input
+from arcgate.control.login.assertions import read_client_certificate, thumbprint
 from arcgate.control.login.codes import approve_code, normal_code
 from arcgate.control.login.secrets import hash_secret, new_secret
 from arcgate.control.store.models import Principal, RoleAssignment, Subscription
+from arcgate.core.errors import InputError
 
 ASSIGN = "Microsoft.Authorization/roleAssignments/write"
 UNASSIGN = "Microsoft.Authorization/roleAssignments/delete"
 READ_ASSIGNMENTS = "Microsoft.Authorization/roleAssignments/read"
+
+LONGEST_CERTIFICATE = 16 * 1024
+"""Characters of a certificate in PEM form."""
 
 _SCOPE = re.compile(
     r"(?:/|/subscriptions/(?P<subscription>[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12})(?:/[a-z0-9_.()-]{1,90}){0,12})\Z"
@@ -35,6 +41,8 @@ class ServicePrincipalBody(Body):
     displayName: str = Field(min_length=1, max_length=120)  # noqa: N815 - wire name
     role: str = Field(min_length=1, max_length=300)
     scope: str = Field(min_length=1, max_length=400)
+    certificate: str | None = Field(None, max_length=LONGEST_CERTIFICATE)
+    """PEM of the certificate whose key signs in; with it there is no secret."""
 
 
 def routes(context: ControlContext) -> list[BaseRoute]:
@@ -58,7 +66,8 @@ async def _create(call: Call) -> Response:
     _require_tenant(call)
     body = await call.body(ServicePrincipalBody)
     role, scope = _role(body.role), _scope(body.scope)
-    secret = new_secret()
+    certificate = _certificate(body.certificate, call.context.clock())
+    secret = "" if certificate else new_secret()
     now = call.context.clock()
     async with call.context.store.write() as transaction:
         await _require_scope(transaction.session, call, scope)
@@ -68,8 +77,8 @@ async def _create(call: Call) -> Response:
             kind="ServicePrincipal",
             login=str(uuid.uuid4()),
             display_name=body.displayName,
-            secret_hash=hash_secret(secret),
-            certificate="",
+            secret_hash=hash_secret(secret) if secret else "",
+            certificate=certificate,
             is_enabled=True,
             created_at=now,
         )
@@ -85,7 +94,8 @@ async def _create(call: Call) -> Response:
                 created_at=now,
             )
         )
-    return JSONResponse({**_render(principal, [(role.name, scope)]), "clientSecret": secret}, 201)
+    shown = _render(principal, [(role.name, scope)])
+    return JSONResponse({**shown, "clientSecret": secret} if secret else shown, 201)
 
 
 async def _list(call: Call) -> Response:
@@ -184,6 +194,16 @@ def _scope(text: str) -> str:
     return scope
 
 
+def _certificate(text: str | None, now: datetime) -> str:
+    """Return the certificate as it is kept, empty for none; raises ApiError 400 (InvalidCertificate)."""
+    if text is None:
+        return ""
+    try:
+        return read_client_certificate(text, now)
+    except InputError as error:
+        raise refuse_input(error, "InvalidCertificate", "certificate") from None
+
+
 def _render(principal: Principal, roles: list[tuple[str, str]]) -> dict[str, Any]:
     return {
         "id": principal.id,
@@ -191,5 +211,6 @@ def _render(principal: Principal, roles: list[tuple[str, str]]) -> dict[str, Any
         "displayName": principal.display_name,
         "tenantId": principal.tenant_id,
         "createdAt": principal.created_at.isoformat(),
+        "certificateThumbprint": thumbprint(principal.certificate) if principal.certificate else None,
         "roles": [{"role": role, "scope": scope} for role, scope in roles],
     }

@@ -1,10 +1,12 @@
 """Client assertions: a service principal proves itself by a JWT that its certificate's key signed (RFC 7523)."""
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -12,12 +14,18 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import RSAKey
 
+from arcgate.core.errors import InputError
+
 ALGORITHMS = ["RS256", "PS256"]
 SKEW = 300
 """Seconds that the client's clock may differ from ours."""
 LONGEST_LIFE = 3600
 """Seconds that an assertion may be good for."""
 LONGEST_ASSERTION = 16 * 1024
+SMALLEST_KEY = 2048
+"""Bits of a principal's RSA key."""
+
+_CERTIFICATES = re.compile(r"-----BEGIN [A-Z0-9 ]{1,40}-----")
 
 
 def verify_client_assertion(assertion: str, certificate_pem: str, client_id: str, endpoint: str, now: datetime) -> bool:
@@ -36,8 +44,25 @@ def verify_client_assertion(assertion: str, certificate_pem: str, client_id: str
     return _are_ours(claims, client_id, endpoint, now.timestamp())
 
 
-def thumbprint(certificate: x509.Certificate) -> str:
+def read_client_certificate(text: str, now: datetime) -> str:
+    """Return a principal's certificate as PEM and nothing else; raises InputError (CERTIFICATE_INVALID)."""
+    if len(_CERTIFICATES.findall(text)) != 1 or "PRIVATE KEY" in text:
+        raise _unusable("it must be one certificate in PEM form, without its private key")
+    try:
+        certificate = x509.load_pem_x509_certificate(text.encode("ascii"))
+        key = certificate.public_key()
+    except (ValueError, UnsupportedAlgorithm):
+        raise _unusable("it can't be read") from None
+    if not isinstance(key, RSAPublicKey) or key.key_size < SMALLEST_KEY:
+        raise _unusable(f"its key must be RSA of at least {SMALLEST_KEY} bits")
+    if now > certificate.not_valid_after_utc:
+        raise _unusable("it has expired")
+    return certificate.public_bytes(Encoding.PEM).decode("ascii")
+
+
+def thumbprint(certificate_pem: str) -> str:
     """Return the SHA-1 fingerprint under which people know a certificate; it proves nothing."""
+    certificate = x509.load_pem_x509_certificate(certificate_pem.encode("ascii"))
     return certificate.fingerprint(hashes.SHA1()).hex().upper()  # noqa: S303 - a name, not a proof
 
 
@@ -53,3 +78,7 @@ def _are_ours(claims: Mapping[str, Any], client_id: str, endpoint: str, now: flo
     if not all(isinstance(one, str) and one.lower() == client_id for one in who):
         return False
     return claims.get("aud") == endpoint and now < end <= now + LONGEST_LIFE + SKEW and start <= now + SKEW
+
+
+def _unusable(cause: str) -> InputError:
+    return InputError("CERTIFICATE_INVALID", "The certificate can't be used.", cause=cause)

@@ -5,7 +5,7 @@ import secrets
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, or_, select, update
 from sqlalchemy.engine import CursorResult
 
 from arcgate.control.context import ControlContext
@@ -47,7 +47,7 @@ def shown_code(code: str) -> str:
 
 
 async def begin(
-    context: ControlContext, tenant_id: str, client_id: str, audience: str, scope: str, address: str
+    context: ControlContext, tenant_id: str | None, client_id: str, audience: str, scope: str, address: str
 ) -> NewCode:
     """Make a code; raises GrantError (temporarily_unavailable) when too many wait."""
     now = context.clock()
@@ -77,13 +77,11 @@ async def begin(
     return made
 
 
-async def find_pending(context: ControlContext, code: str, tenant_id: str | None = None) -> DeviceCode | None:
+async def find_pending(context: ControlContext, code: str) -> DeviceCode | None:
     """Return the code that waits for an answer, or None."""
     statement = select(DeviceCode).where(
         DeviceCode.user_code == code, DeviceCode.state == "pending", DeviceCode.expires_at > context.clock()
     )
-    if tenant_id is not None:
-        statement = statement.where(DeviceCode.tenant_id == tenant_id)
     async with context.store.read() as session:
         return (await session.execute(statement)).scalar_one_or_none()
 
@@ -103,7 +101,7 @@ async def _answer(context: ControlContext, code: str, tenant_id: str, state: str
         update(DeviceCode)
         .where(
             DeviceCode.user_code == code,
-            DeviceCode.tenant_id == tenant_id,
+            or_(DeviceCode.tenant_id == tenant_id, DeviceCode.tenant_id.is_(None)),
             DeviceCode.state == "pending",
             DeviceCode.expires_at > context.clock(),
         )

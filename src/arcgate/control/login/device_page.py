@@ -136,7 +136,7 @@ class DevicePage:
 
     async def _confirm(self, session: Session, code: DeviceCode, principal: Principal) -> Response:
         async with self._context.store.read() as database:
-            tenant = await database.get_one(Tenant, code.tenant_id)
+            tenant = await database.get_one(Tenant, principal.tenant_id)
         minutes = max(0, int((self._context.clock() - code.created_at).total_seconds() // 60))
         return self._page(
             "confirm.html",
@@ -157,21 +157,24 @@ class DevicePage:
         code = await find_pending(self._context, session.code)
         async with self._context.store.read() as database:
             principal = await database.get(Principal, session.principal_id) if session.principal_id else None
-        if code is None or principal is None or principal.tenant_id != code.tenant_id or not principal.is_enabled:
+        if code is None or principal is None or not principal.is_enabled:
+            return self._start_again("The code has expired or was used.")
+        if code.tenant_id not in (None, principal.tenant_id):
             return self._start_again("The code has expired or was used.")
         if form.get("answer") == "confirm":
-            done = await approve_code(self._context, code.user_code, principal.id, code.tenant_id)
+            done = await approve_code(self._context, code.user_code, principal.id, principal.tenant_id)
             return self._end(confirmed=True) if done else self._start_again("The code was used meanwhile.")
-        await deny_code(self._context, code.user_code, code.tenant_id)
+        await deny_code(self._context, code.user_code, principal.tenant_id)
         return self._end(confirmed=False)
 
-    async def _find_user(self, user: str, tenant_id: str) -> Principal | None:
+    async def _find_user(self, user: str, tenant_id: str | None) -> Principal | None:
         statement = select(Principal).where(
             Principal.login == user,
             Principal.kind == "User",
-            Principal.tenant_id == tenant_id,
             Principal.is_enabled.is_(True),
         )
+        if tenant_id is not None:
+            statement = statement.where(Principal.tenant_id == tenant_id)
         async with self._context.store.read() as session:
             return (await session.execute(statement)).scalar_one_or_none()
 

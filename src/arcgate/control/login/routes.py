@@ -1,4 +1,8 @@
-"""Routes of sign-in, in the style of the public cloud's issuer: /{tenant}/oauth2/v2.0/… and /devicelogin."""
+"""Routes of sign-in: /{tenant}/oauth2/v2.0/… in the style of the public cloud's issuer, and /devicelogin.
+
+The same under /adfs/oauth2/…, the style of an on-premises issuer: clients trust an authority of that path as it
+is, where they would look another one up at the public cloud first.
+"""
 
 from importlib.resources import files
 from typing import Any
@@ -15,7 +19,7 @@ from arcgate.control.login.codes import INTERVAL, begin, shown_code
 from arcgate.control.login.failures import GrantError
 from arcgate.control.login.forms import client_address, read_form
 from arcgate.control.login.grants import LARGEST_FORM, answer_token
-from arcgate.control.login.tenants import default_tenant, resolve_tenant
+from arcgate.control.login.tenants import ADFS, default_tenant, resolve_tenant
 from arcgate.control.paths import CaselessRoute
 from arcgate.control.urls import base_url
 
@@ -38,6 +42,9 @@ def routes(context: ControlContext) -> list[BaseRoute]:
         CaselessRoute("/{tenant}/oauth2/token", service.grant, methods=["POST"]),
         CaselessRoute("/{tenant}/oauth2/v2.0/devicecode", service.begin_device, methods=["POST"]),
         CaselessRoute("/{tenant}/oauth2/v2.0/logout", service.log_out, methods=["GET", "POST"]),
+        CaselessRoute("/{tenant}/oauth2/devicecode", service.begin_device, methods=["POST"]),
+        CaselessRoute("/{tenant}/oauth2/logout", service.log_out, methods=["GET", "POST"]),
+        CaselessRoute("/{tenant}/discovery/keys", service.publish_keys, methods=["GET"]),
     ]
 
 
@@ -57,15 +64,17 @@ class _Issuer:
         return JSONResponse(self._document(base_url(request, self._context.configuration), tenant_id, request))
 
     def _document(self, base: str, tenant_id: str, request: Request) -> dict[str, Any]:
-        here = f"{base}/{request.path_params['tenant']}"
+        given = request.path_params["tenant"]
+        here = f"{base}/{given}"
+        version = "" if given.lower() == ADFS else "/v2.0"
         return {
             # Clients read the tenant's id out of the issuer.
             "issuer": self._context.tokens.issuer(base, tenant_id),
-            "authorization_endpoint": f"{here}/oauth2/v2.0/authorize",
-            "token_endpoint": f"{here}/oauth2/v2.0/token",
-            "device_authorization_endpoint": f"{here}/oauth2/v2.0/devicecode",
-            "end_session_endpoint": f"{here}/oauth2/v2.0/logout",
-            "jwks_uri": f"{here}/discovery/v2.0/keys",
+            "authorization_endpoint": f"{here}/oauth2{version}/authorize",
+            "token_endpoint": f"{here}/oauth2{version}/token",
+            "device_authorization_endpoint": f"{here}/oauth2{version}/devicecode",
+            "end_session_endpoint": f"{here}/oauth2{version}/logout",
+            "jwks_uri": f"{here}/discovery{version}/keys",
             "token_endpoint_auth_methods_supported": ["client_secret_post", "private_key_jwt"],
             "token_endpoint_auth_signing_alg_values_supported": ["RS256", "PS256"],
             "grant_types_supported": [
@@ -105,8 +114,7 @@ class _Issuer:
             raise GrantError("invalid_request", "AADSTS900144: The request body must contain 'client_id'.")
         base = base_url(request, context.configuration)
         audience = audience_of(scope, form.get("resource", ""), context.tokens.audiences(), f"{base}/")
-        tenant = tenant_id or await default_tenant(context)
-        made = await begin(context, tenant, client_id, audience, scope, address)
+        made = await begin(context, tenant_id, client_id, audience, scope, address)
         uri, code = f"{base}/devicelogin", shown_code(made.user_code)
         return JSONResponse(
             {

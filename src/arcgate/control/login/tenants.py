@@ -6,7 +6,9 @@ from arcgate.control.context import ControlContext
 from arcgate.control.login.failures import GrantError
 from arcgate.control.store.models import Tenant
 
-ANY_TENANT = frozenset({"organizations", "common"})
+ADFS = "adfs"
+"""Stands in a path for an issuer that has no tenants of its own."""
+ANY_TENANT = frozenset({"organizations", "common", ADFS})
 
 
 async def resolve_tenant(context: ControlContext, text: str) -> str | None:
@@ -24,5 +26,6 @@ async def resolve_tenant(context: ControlContext, text: str) -> str | None:
 
 async def default_tenant(context: ControlContext) -> str:
     """Return the tenant of the first start, which the words for any tenant stand for in documents."""
+    statement = select(Tenant.id).order_by(Tenant.is_default.desc(), Tenant.id).limit(1)
     async with context.store.read() as session:
-        return (await session.execute(select(Tenant.id).order_by(Tenant.id).limit(1))).scalar_one()
+        return (await session.execute(statement)).scalar_one()

@@ -33,7 +33,7 @@ async def bootstrap(configuration: Configuration, store: Store, now: datetime) -
 
 async def _make_first_tenant(configuration: Configuration, transaction: Transaction, now: datetime) -> None:
     domain = configuration.cloud.domain
-    tenant = Tenant(id=str(uuid.uuid4()), display_name=configuration.cloud.name, domain=domain)
+    tenant = Tenant(id=str(uuid.uuid4()), display_name=configuration.cloud.name, domain=domain, is_default=True)
     subscription = Subscription(id=str(uuid.uuid4()), tenant_id=tenant.id, display_name=configuration.cloud.name)
     password = new_password()
     admin = Principal(

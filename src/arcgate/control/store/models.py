@@ -75,6 +75,8 @@ class Tenant(Base):
     id: Mapped[str] = mapped_column(Guid, primary_key=True)
     display_name: Mapped[str] = mapped_column(String(200))
     domain: Mapped[str] = mapped_column(String(253), unique=True)
+    is_default: Mapped[bool] = mapped_column(Boolean, default=False)
+    """Whether it is the tenant of the first start, which clients that name none are told of."""
 
 
 class Subscription(Base):
@@ -201,7 +203,8 @@ class DeviceCode(Base):
     __tablename__ = "device_codes"
     code_hash: Mapped[str] = mapped_column(String(64), primary_key=True)
     user_code: Mapped[str] = mapped_column(String(20), unique=True)
-    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id"))
+    tenant_id: Mapped[str | None] = mapped_column(ForeignKey("tenants.id"))
+    """None: of whichever tenant the person is that confirms."""
     client_id: Mapped[str] = mapped_column(String(100))
     audience: Mapped[str] = mapped_column(String(300))
     scope: Mapped[str] = mapped_column(String(1000))

@@ -372,3 +372,12 @@ async def test_keys_rotate_and_old_tokens_still_verify(plane: ControlPlane) -> N
     assert header["kid"] == fresh_key
     assert before.status == (await plane.arm("GET", "/tenants", version="2022-12-01")).status == 200
     assert (await plane.arm("GET", "/tenants", caller=somebody, version="2022-12-01")).status == 200
+
+
+async def test_a_code_without_a_tenant_takes_that_of_who_confirms(plane: ControlPlane) -> None:
+    stranger, _ = await plane.other_tenant()
+    begun = await _begin(plane, "organizations")
+    path = f"/tenants/{stranger.principal.tenant_id}/providers/Arcgate.Network/deviceCodes/{begun['user_code']}/approve"
+    assert (await plane.arm("POST", path, caller=stranger, version="2026-11-01")).status == 200
+    claims = (await _poll(plane, begun["device_code"])).json()["id_token"].split(".")[1]
+    assert json.loads(base64.urlsafe_b64decode(claims + "=="))["tid"] == stranger.principal.tenant_id

@@ -110,6 +110,7 @@ def upgrade() -> None:
         sa.Column("id", sa.String(length=36), nullable=False),
         sa.Column("display_name", sa.String(length=200), nullable=False),
         sa.Column("domain", sa.String(length=253), nullable=False),
+        sa.Column("is_default", sa.Boolean(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_tenants")),
         sa.UniqueConstraint("domain", name=op.f("uq_tenants_domain")),
     )
@@ -142,7 +143,7 @@ def upgrade() -> None:
         "device_codes",
         sa.Column("code_hash", sa.String(length=64), nullable=False),
         sa.Column("user_code", sa.String(length=20), nullable=False),
-        sa.Column("tenant_id", sa.String(length=36), nullable=False),
+        sa.Column("tenant_id", sa.String(length=36), nullable=True),
         sa.Column("client_id", sa.String(length=100), nullable=False),
         sa.Column("audience", sa.String(length=300), nullable=False),
         sa.Column("scope", sa.String(length=1000), nullable=False),
