@@ -59,8 +59,8 @@ bench: setup ## Measure, side by side with the alternatives
 	$(BIN)/python bench/run.py
 
 lock: ## Resolve the requirements anew (needs uv)
-	$(LOCK) --extra server pyproject.toml requirements/build.in --output-file requirements/server.txt
-	$(LOCK) --extra server --extra test pyproject.toml requirements/build.in --output-file requirements/dev.txt
+	$(LOCK) --extra server --extra postgres pyproject.toml requirements/build.in --output-file requirements/server.txt
+	$(LOCK) --extra server --extra postgres --extra test pyproject.toml requirements/build.in --output-file requirements/dev.txt
 	$(LOCK) requirements/azure.in --output-file requirements/azure.txt
 
 clean: ## Remove the virtual environment and everything that can be made again
