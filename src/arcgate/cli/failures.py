@@ -1,5 +1,6 @@
 """How a command fails: one line `ERROR: (Code) sentence`, the cause, what to do, and an exit code."""
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -9,6 +10,8 @@ import click
 from arcgate.cli.configuration import ConfigurationErrors
 from arcgate.core.audit import printable
 from arcgate.core.errors import ArcgateError, InputError, StateError
+
+TRACE_VARIABLE = "ARCGATE_TRACE"
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -68,6 +71,30 @@ def run_command(command: click.Command, arguments: Sequence[str] | None = None) 
     except OSError as error:
         failure = StateError("SYSTEM_ERROR", f"{error.strerror or error}: {error.filename or 'the output'}.")
         return _report(describe(failure), EXIT_FAILED)
+
+    except Exception as error:
+        if os.environ.get(TRACE_VARIABLE):
+            raise
+        # A defect of ours: people get a sentence, and a way to the trace.
+        failure = StateError(
+            "DEFECT",
+            f"This is a defect of Arcgate: {type(error).__name__}: {error}.",
+            remedy=f"Report it, with what the same command prints when {TRACE_VARIABLE}=1 is set.",
+        )
+        return _report(describe(failure), EXIT_FAILED)
+
+
+def fill_standard_streams() -> None:
+    """Open /dev/null in place of closed standard streams: the next file or socket would become one of them."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
+            os.set_inheritable(descriptor, True)
+    sys.stdin = sys.stdin or open(0, closefd=False)  # noqa: SIM115
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115
+    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
 
 
 def _report(lines: Sequence[str], code: int) -> int:

@@ -9,7 +9,7 @@ from arcgate import __version__
 from arcgate.cli.audit_commands import audit_command
 from arcgate.cli.configuration_commands import config_group
 from arcgate.cli.endpoint_set_commands import endpoint_set_group
-from arcgate.cli.failures import run_command
+from arcgate.cli.failures import fill_standard_streams, run_command
 from arcgate.cli.gateway_commands import gateway_group
 from arcgate.cli.group_commands import group_group
 from arcgate.cli.login_commands import account_group, device_group, login_command, logout_command
@@ -60,4 +60,5 @@ for command in (
 
 def main() -> None:
     """Run the command line."""
+    fill_standard_streams()
     sys.exit(run_command(arcgate))

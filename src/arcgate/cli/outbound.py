@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 
-from arcgate.core.errors import Hop, InputError
+from arcgate.core.errors import Hop, HopError, InputError
 from arcgate.core.names import Target, parse_target
 from arcgate.core.urls import Url, parse_url
 from arcgate.net.dialer import connect_through, dial, start_tls
@@ -40,7 +40,16 @@ class Outbound:
         return await dial(addresses, target.port, DIAL_TIMEOUT)
 
     async def _through(self, proxy: Url, target: Target) -> ByteStream:
-        opened = await self._dial(proxy.target)
+        try:
+            opened = await self._dial(proxy.target)
+        except HopError as error:
+            raise HopError(
+                Hop.PROXY,
+                error.code,
+                f"The proxy {proxy.origin} of HTTPS_PROXY can't be reached.",
+                cause=error.sentence.rstrip("."),
+                remedy="Correct HTTPS_PROXY, or exempt this endpoint with NO_PROXY.",
+            ) from None
         stream = opened
         try:
             if proxy.is_tls:

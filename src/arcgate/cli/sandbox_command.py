@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 from collections.abc import Coroutine
 from ipaddress import ip_network
 from pathlib import Path
@@ -58,6 +59,7 @@ def sandbox_command(
         workers=workers,
         default_ports=ports == "default",
     )
+    os.umask(0o077)
     configure_logging("warning")
     return asyncio.run(run_sandbox(options, as_json=as_json, once=once))
 

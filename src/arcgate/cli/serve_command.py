@@ -31,6 +31,7 @@ def serve_command(role: str, file: Path | None, as_json: bool) -> None:
 
     A process that crashes is started again, while its listening sockets stay open. A second Ctrl-C stops at once.
     """
+    os.umask(0o077)  # of the children too: whatever they make is for this user alone unless they say otherwise
     configuration = load_configuration(file)
     configure_logging(configuration.log.level, configuration.log.format)
     asyncio.run(serve(configuration, Role(role), as_json=as_json))
