@@ -6,8 +6,11 @@ import threading
 import time
 from dataclasses import dataclass
 
+from records import CLIENT_HELLO, PIECE, SERVER_HELLO, application_data
+from target import read_exactly
+
 Address = tuple[str, int]
-MIB = 1024 * 1024
+GREETING = len(SERVER_HELLO + application_data(b"finished"))
 
 
 @dataclass(frozen=True)
@@ -36,45 +39,48 @@ class Path:
 
 
 def bulk(path: Path, direction: str, tunnels: int, mib: int) -> float:
-    """Return GiB per second of `tunnels` at once, each carrying `mib` MiB."""
+    """Return GiB per second of `tunnels` at once, each carrying `mib` pieces of about a MiB."""
     ready = threading.Barrier(tunnels + 1)
-    threads = [threading.Thread(target=_carry, args=(path, direction, mib * MIB, ready)) for _ in range(tunnels)]
+    threads = [threading.Thread(target=_carry, args=(path, direction, mib, ready)) for _ in range(tunnels)]
     for thread in threads:
         thread.start()
     ready.wait()
     begun = time.perf_counter()
     for thread in threads:
         thread.join()
-    return tunnels * mib / 1024 / (time.perf_counter() - begun)
+    return tunnels * mib * len(PIECE) / 2**30 / (time.perf_counter() - begun)
 
 
-def _carry(path: Path, direction: str, size: int, ready: threading.Barrier) -> None:
+def _carry(path: Path, direction: str, pieces: int, ready: threading.Barrier) -> None:
     with path.open() as connection:
+        _greet(connection)
         ready.wait()
         if direction == "down":
-            connection.sendall(f"D {size}\n".encode())
-            buffer, left = bytearray(MIB), size
+            connection.sendall(application_data(f"D {pieces}".encode()))
+            buffer, left = bytearray(len(PIECE)), pieces * len(PIECE)
             while left:
-                got = connection.recv_into(buffer, min(left, MIB))
+                got = connection.recv_into(buffer, min(left, len(buffer)))
                 if not got:
                     raise ConnectionError("the tunnel ended early")
                 left -= got
         else:
-            connection.sendall(f"U {size}\n".encode())
-            piece = bytes(MIB)
-            for _ in range(size // MIB):
-                connection.sendall(piece)
-            if connection.recv(1) != b"k":
-                raise ConnectionError("the tunnel ended early")
+            connection.sendall(application_data(f"U {pieces}".encode()))
+            for _ in range(pieces):
+                connection.sendall(PIECE)
+            read_exactly(connection, 6)
+
+
+def _greet(connection: socket.socket) -> None:
+    """Exchange what looks like hellos."""
+    connection.sendall(CLIENT_HELLO)
+    read_exactly(connection, GREETING)
 
 
 def set_up(path: Path) -> float:
-    """Return the seconds from connecting until the target's first byte is back."""
+    """Return the seconds from connecting until the target's first bytes are back."""
     begun = time.perf_counter()
     with path.open() as connection:
-        connection.sendall(b"E\nx")
-        if connection.recv(1) != b"x":
-            raise ConnectionError("no echo")
+        _greet(connection)
         return time.perf_counter() - begun
 
 
@@ -111,7 +117,6 @@ def hold_idle(path: Path, count: int) -> list[socket.socket]:
     held = []
     for _ in range(count):
         connection = path.open()
-        connection.sendall(b"E\nx")
-        connection.recv(1)
+        _greet(connection)
         held.append(connection)
     return held

@@ -1,6 +1,6 @@
-"""The target of the benchmark: a TCP service that sends, takes or echoes bytes as it is told. Not a product part.
+"""The target of the benchmark: a TCP service that looks like TLS 1.3 and sends, takes or echoes. Not a product part.
 
-A connection begins with one line: `D n` sends n bytes, `U n` takes n bytes and answers `k`, `E` echoes.
+After the hellos the client says in one record what it wants: `D n` n pieces, `U n` it will send n pieces, `E` an echo.
 """
 
 import contextlib
@@ -8,32 +8,36 @@ import socket
 import sys
 import threading
 
-PIECE = bytes(1024 * 1024)
+from records import CLIENT_HELLO, PIECE, SERVER_HELLO, application_data
 
 
 def serve(connection: socket.socket) -> None:
-    with connection, contextlib.suppress(OSError):
+    with connection, contextlib.suppress(OSError, ConnectionError):
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        line = b""
-        while not line.endswith(b"\n"):
-            data = connection.recv(1)
-            if not data:
-                return
-            line += data
-        word, _, count = line.decode().strip().partition(" ")
+        read_exactly(connection, len(CLIENT_HELLO))
+        connection.sendall(SERVER_HELLO + application_data(b"finished"))
+        header = read_exactly(connection, 5)
+        word, _, count = read_exactly(connection, int.from_bytes(header[3:], "big")).decode().partition(" ")
         if word == "D":
-            left = int(count)
-            while left:
-                piece = PIECE[: min(left, len(PIECE))]
-                connection.sendall(piece)
-                left -= len(piece)
+            for _ in range(int(count)):
+                connection.sendall(PIECE)
         elif word == "U":
-            buffer, left = bytearray(len(PIECE)), int(count)
+            buffer, left = bytearray(len(PIECE)), int(count) * len(PIECE)
             while left:
                 left -= connection.recv_into(buffer, min(left, len(buffer)))
-            connection.sendall(b"k")
+            connection.sendall(application_data(b"k"))
         while data := connection.recv(65_536):
             connection.sendall(data)
+
+
+def read_exactly(connection: socket.socket, size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        piece = connection.recv(size - len(data))
+        if not piece:
+            raise ConnectionError("the connection ended early")
+        data += piece
+    return data
 
 
 def main() -> None:
