@@ -53,7 +53,10 @@ class Daemon:
         _log.info("himdsd started", home=str(self.paths.home))
         try:
             while True:
-                await self._look()
+                try:
+                    await self._look()
+                except Exception:  # a defect of ours must not end the machine's heartbeat
+                    _log.exception("the agent's files could not be looked at")
                 await asyncio.sleep(LOOK_INTERVAL)
         finally:
             await self._end()
