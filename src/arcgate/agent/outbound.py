@@ -129,19 +129,27 @@ class Outbound:
 
     async def _by_own_way(self, target: Target, now: Surroundings) -> ByteStream:
         if now.routing.uses_gateway and now.arc_proxy is not None:
-            return await self._by_arc_proxy(now.arc_proxy, target, now)
+            stream = await self._dial_arc_proxy(now.arc_proxy, now)
+            if stream is not None:
+                return await self._by_arc_proxy(stream, target, now)
         return (await self.open(target, correlation_id=new_correlation_id())).stream
 
     async def _by_front(self, front: GatewayPlace, target: Target, now: Surroundings) -> ByteStream:
         stream, _ = await self._by_gateway(front, target, now, new_correlation_id(), with_certificate=False)
         return stream
 
-    async def _by_arc_proxy(self, arc_proxy: Target, target: Target, now: Surroundings) -> ByteStream:
-        stream = await self.hops.dial(arc_proxy, now)
+    async def _dial_arc_proxy(self, arc_proxy: Target, now: Surroundings) -> ByteStream | None:
+        """Return a connection to Arc Proxy; None when it is just starting: the way behind it is ours to take too."""
+        try:
+            return await self.hops.dial(arc_proxy, now)
+        except HopError:
+            return None
+
+    async def _by_arc_proxy(self, stream: ByteStream, target: Target, now: Surroundings) -> ByteStream:
         # Its own steps have bounds; what it needs for all of them is the sum.
         limit = 2 * now.timeouts.dial + now.timeouts.handshake + 2 * now.timeouts.answer
         try:
-            tunnel, _ = await connect_through(stream, target, limit, hop=Hop.GATEWAY, via=f"Arc Proxy on {arc_proxy}")
+            tunnel, _ = await connect_through(stream, target, limit, hop=Hop.GATEWAY, via="Arc Proxy")
         except BaseException as error:
             await stream.close()
             if isinstance(error, ConnectRefused) and error.refusal.hop in set(Hop):

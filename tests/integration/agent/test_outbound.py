@@ -12,6 +12,7 @@ from arcgate.agent.surroundings_watch import outbound_for_agent
 from arcgate.core.errors import Hop, HopError, StateError
 from arcgate.core.names import parse_target
 from arcgate.core.verdicts import Reason, Verdict
+from arcgate.net.files import write_json
 from arcgate.net.streams import ByteStream
 from worlds.agent_machine import AgentMachine, address, agent_machine, echo, read_all, target, until
 from worlds.authority import Authority
@@ -74,6 +75,17 @@ async def test_with_arc_proxy_running_the_agent_goes_through_it(machine: AgentMa
         assert await _works(await _open(machine))
     await until(lambda: len(machine.request_lines()) == 1)
     assert HIS in machine.request_lines()[0]
+
+
+async def test_an_arc_proxy_that_does_not_listen_yet_is_not_waited_for(
+    machine: AgentMachine, gateway: FakeGateway
+) -> None:
+    state = {"pid": 1, "goalRevision": 1, "listen": [], "port": closed_port()}
+    write_json(machine.paths.arcproxy_state, state)
+    with ServiceLock(machine.paths.arcproxyd_lock):
+        assert await _works(await _open(machine))
+    assert gateway.subjects == ["machine-one"]
+    assert machine.request_lines() == []
 
 
 async def test_without_arc_proxy_the_agent_goes_to_the_gateway_itself(
