@@ -60,6 +60,7 @@ class FrameReader:
 
     def __init__(self) -> None:
         self._buffer = b""
+        self._position = 0
         self._data_left = 0
         self._ended = False
 
@@ -77,40 +78,50 @@ class FrameReader:
         """Return the frames, and parts of DATA frames, that the bytes complete; raises FrameError."""
         self._buffer += data
         frames = []
-        while not self._ended and self._buffer and (frame := self._next()) is not None:
+        while not self._ended and self._position < len(self._buffer) and (frame := self._next()) is not None:
             frames.append(frame)
             self._ended = frame.type is not FrameType.DATA
+        # Once, and not after each frame: a peer may send very many small ones.
+        self._buffer, self._position = self._buffer[self._position :], 0
         return frames
 
     def _next(self) -> Frame | None:
         if self._data_left:
-            return self._take_data()
-        if len(self._buffer) < _HEADER:
-            if self._buffer[0] > FrameType.RESET:
-                raise FrameError(f"unknown frame type {self._buffer[0]}")
+            return Frame(FrameType.DATA, self._take_data())
+        kind = self._buffer[self._position]
+        if kind > FrameType.RESET:
+            raise FrameError(f"unknown frame type {kind}")
+        header = self._buffer[self._position : self._position + _HEADER]
+        if len(header) < _HEADER:
             return None
-        kind, length = self._buffer[0], int.from_bytes(self._buffer[1:_HEADER], "big")
+        length = int.from_bytes(header[1:], "big")
         if kind == FrameType.DATA:
-            if not 0 < length <= LARGEST_PAYLOAD:
-                raise FrameError(f"a DATA frame of {length} bytes")
-            self._buffer, self._data_left = self._buffer[_HEADER:], length
-            return self._take_data() if self._buffer else None
+            return self._begin_data(length)
         if kind == FrameType.FIN and length == 0:
-            self._buffer = self._buffer[_HEADER:]
+            self._position += _HEADER
             return Frame(FrameType.FIN)
         if kind == FrameType.RESET and length <= LARGEST_REASON:
             return self._take_reset(length)
         raise FrameError(f"frame type {kind} with {length} bytes")
 
-    def _take_data(self) -> Frame:
-        payload = self._buffer[: self._data_left]
-        self._buffer = self._buffer[len(payload) :]
+    def _begin_data(self, length: int) -> Frame | None:
+        if not 0 < length <= LARGEST_PAYLOAD:
+            raise FrameError(f"a DATA frame of {length} bytes")
+        self._position += _HEADER
+        self._data_left = length
+        payload = self._take_data()
+        return Frame(FrameType.DATA, payload) if payload else None
+
+    def _take_data(self) -> bytes:
+        payload = self._buffer[self._position : self._position + self._data_left]
+        self._position += len(payload)
         self._data_left -= len(payload)
-        return Frame(FrameType.DATA, payload)
+        return payload
 
     def _take_reset(self, length: int) -> Frame | None:
-        if len(self._buffer) < _HEADER + length:
+        end = self._position + _HEADER + length
+        if len(self._buffer) < end:
             return None
-        payload = self._buffer[_HEADER : _HEADER + length]
-        self._buffer = self._buffer[_HEADER + length :]
+        payload = self._buffer[self._position + _HEADER : end]
+        self._position = end
         return Frame(FrameType.RESET, payload)
