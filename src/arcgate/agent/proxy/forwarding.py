@@ -68,7 +68,7 @@ class Forwarder:
         target = self._request.path if proxy is None else self._request.uri
         return self._send(
             self._outbound,
-            h11.Request(method=self._request.method, target=target, headers=[*fields, ("Connection", "close")]),
+            h11.Request(method=self._request.method, target=target, headers=_bytes((*fields, ("Connection", "close")))),
         )
 
     async def _upload(self, target: ByteStream, head: bytes) -> HeadError | StreamReset | None:
@@ -147,7 +147,7 @@ class Forwarder:
                 h11.Response(
                     status_code=response.status_code,
                     reason=response.reason,
-                    headers=[*fields, ("Connection", "close")],
+                    headers=_bytes((*fields, ("Connection", "close"))),
                 ),
             )
         except HeadError as error:
@@ -179,6 +179,11 @@ class Forwarder:
         except TimeoutError:
             self._record.reason = Ending.IDLE
             raise StreamReset("nothing came for too long") from None
+
+
+def _bytes(fields: Fields) -> list[tuple[bytes, bytes]]:
+    # h11 takes texts for ASCII, but field values may hold more (RFC 9110 section 5.5).
+    return [(name.encode("ascii"), value.encode("latin-1")) for name, value in fields]
 
 
 def _texts(headers: Any) -> Fields:

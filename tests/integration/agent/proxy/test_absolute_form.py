@@ -337,3 +337,12 @@ async def test_slow_trickles_of_body_are_carried_as_they_come(machine: AgentMach
         await client.send(b"rest")
         assert (await read_all(client)).endswith(b"hello")
         await client.close()
+
+
+async def test_field_values_beyond_ascii_pass_both_ways_unchanged(machine: AgentMachine) -> None:
+    origin = Origin(b"HTTP/1.1 200 OK\r\nX-Name: caf\xe9\r\nContent-Length: 0\r\n\r\n")
+    async with target(origin) as port:
+        plain = request(port, "X-Name: NAME")
+        answer = await machine.ask(plain.replace(b"NAME", b"na\xefve"))
+    assert b": na\xefve\r\n" in origin.received
+    assert b": caf\xe9\r\n" in answer
