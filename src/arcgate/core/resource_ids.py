@@ -15,6 +15,7 @@ _RESOURCE_ID = re.compile(
 
 GATEWAY_TYPE = "Microsoft.HybridCompute/gateways"
 MACHINE_TYPE = "Microsoft.HybridCompute/machines"
+EXTENSION_TYPE = "Microsoft.HybridCompute/machines/extensions"
 SETTINGS_TYPE = "Microsoft.HybridCompute/settings"
 ENDPOINT_SET_TYPE = "Arcgate.Network/endpointSets"
 

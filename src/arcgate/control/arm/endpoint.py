@@ -88,6 +88,8 @@ class Verb:
 
     action: str
     handler: Handler
+    body: type[BaseModel] | None = None
+    """The model of the body, for the description of the API."""
 
 
 def arm_route(

@@ -46,7 +46,7 @@ def routes(context: ControlContext) -> list[BaseRoute]:
     """Return the routes of endpoint sets."""
     provider = "providers/Arcgate.Network/endpointSets"
     group = f"/subscriptions/{{subscription}}/resourceGroups/{{group}}/{provider}"
-    verbs = {"GET": Verb(READ, _get), "PUT": Verb(WRITE, _put), "DELETE": Verb(DELETE, _delete)}
+    verbs = {"GET": Verb(READ, _get), "PUT": Verb(WRITE, _put, EndpointSetBody), "DELETE": Verb(DELETE, _delete)}
     lists = {"GET": Verb("", _list)}
     return [
         arm_route(context, f"{group}/{{name}}", verbs, ARCGATE),

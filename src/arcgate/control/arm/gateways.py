@@ -62,8 +62,8 @@ def routes(context: ControlContext) -> list[BaseRoute]:
     group = f"/subscriptions/{{subscription}}/resourceGroups/{{group}}/{provider}"
     verbs = {
         "GET": Verb(READ, _get),
-        "PUT": Verb(WRITE, _put),
-        "PATCH": Verb(WRITE, _patch),
+        "PUT": Verb(WRITE, _put, GatewayBody),
+        "PATCH": Verb(WRITE, _patch, GatewayPatch),
         "DELETE": Verb(DELETE, _delete),
     }
     return [

@@ -18,8 +18,8 @@ from arcgate.control.arm.versions import RESOURCES
 from arcgate.control.context import ControlContext
 from arcgate.control.failures import ApiError
 from arcgate.control.store import Transaction
-from arcgate.control.store.models import EndpointSetRow, GatewayRow, MachineRow, ResourceGroup
-from arcgate.core.resource_ids import ENDPOINT_SET_TYPE, GATEWAY_TYPE, MACHINE_TYPE
+from arcgate.control.store.models import EndpointSetRow, ExtensionRow, GatewayRow, MachineRow, ResourceGroup
+from arcgate.core.resource_ids import ENDPOINT_SET_TYPE, EXTENSION_TYPE, GATEWAY_TYPE, MACHINE_TYPE
 
 GROUP_TYPE = "Microsoft.Resources/resourceGroups"
 _NAMESPACE = "Microsoft.Resources/subscriptions/resourceGroups"
@@ -27,9 +27,10 @@ READ, WRITE, DELETE = (f"{_NAMESPACE}/{verb}" for verb in ("read", "write", "del
 READ_RESOURCES = "Microsoft.Resources/subscriptions/resources/read"
 
 _FILTER = re.compile(r"\s*resourceType\s+eq\s+'(?P<type>[A-Za-z0-9./]{1,200})'\s*\Z", re.IGNORECASE)
-_TYPES: dict[str, type[GatewayRow | MachineRow | EndpointSetRow]] = {
+_TYPES: dict[str, type[GatewayRow | MachineRow | ExtensionRow | EndpointSetRow]] = {
     GATEWAY_TYPE: GatewayRow,
     MACHINE_TYPE: MachineRow,
+    EXTENSION_TYPE: ExtensionRow,
     ENDPOINT_SET_TYPE: EndpointSetRow,
 }
 
@@ -47,8 +48,8 @@ def routes(context: ControlContext) -> list[BaseRoute]:
     verbs = {
         "GET": Verb(READ, _get),
         "HEAD": Verb(READ, _head),
-        "PUT": Verb(WRITE, _put),
-        "PATCH": Verb(WRITE, _patch),
+        "PUT": Verb(WRITE, _put, GroupBody),
+        "PATCH": Verb(WRITE, _patch, GroupBody),
         "DELETE": Verb(DELETE, _delete),
     }
     return [
@@ -185,11 +186,16 @@ async def _list_resources(call: Call) -> Response:
 def _resource(row: Any) -> dict[str, Any]:
     return {
         "id": row.resource_id,
-        "name": row.name,
+        "name": _full_name(row.resource_id),
         "type": row.type,
         "location": row.location,
         "tags": row.tags or {},
     }
+
+
+def _full_name(resource_id: str) -> str:
+    """Return the name with those of the resources above it, as lists of resources show it."""
+    return "/".join(resource_id.rpartition("/providers/")[2].split("/")[2::2])
 
 
 def _wanted_type(text: str) -> str:

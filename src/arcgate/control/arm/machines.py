@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute
 
 from arcgate.control.arm.endpoint import Call, Verb, arm_route
+from arcgate.control.arm.extensions import extensions_of
 from arcgate.control.arm.fields import ReadOnly, ResourceBody, require_location, require_name
 from arcgate.control.arm.lookups import find, group_key, listing, require, require_group, resource_key
 from arcgate.control.arm.machine_view import FACTS, WRITABLE, render_machine
@@ -51,8 +52,8 @@ def routes(context: ControlContext) -> list[BaseRoute]:
     group = f"/subscriptions/{{subscription}}/resourceGroups/{{group}}/{provider}"
     verbs = {
         "GET": Verb(READ, _get),
-        "PUT": Verb(WRITE, _put),
-        "PATCH": Verb(WRITE, _patch),
+        "PUT": Verb(WRITE, _put, MachineBody),
+        "PATCH": Verb(WRITE, _patch, MachineBody),
         "DELETE": Verb(DELETE, _delete),
     }
     return [
@@ -66,12 +67,22 @@ def routes(context: ControlContext) -> list[BaseRoute]:
 async def _get(call: Call) -> Response:
     async with call.context.store.read() as session:
         row = await require(session, call, MachineRow, MACHINE_TYPE)
-        return await _answer(call, session, row)
+        expand = call.option("$expand").lower()
+        if expand not in ("", "instanceview"):
+            raise ApiError(
+                400, "InvalidQueryParameter", "The query parameter $expand is not supported but for instanceView."
+            )
+        return await _answer(call, session, row, await extensions_of(session, row.id) if expand else None)
 
 
-async def _answer(call: Call, session: AsyncSession, row: MachineRow) -> JSONResponse:
+async def _answer(
+    call: Call, session: AsyncSession, row: MachineRow, resources: list[dict[str, Any]] | None = None
+) -> JSONResponse:
     reports = await _heartbeats(session, [row.id])
-    return JSONResponse(_rendered(call, row, reports), headers={"ETag": etag_of(row)})
+    document = _rendered(call, row, reports)
+    if resources is not None:
+        document["resources"] = resources
+    return JSONResponse(document, headers={"ETag": etag_of(row)})
 
 
 def _rendered(call: Call, row: MachineRow, reports: dict[str, Heartbeat]) -> dict[str, Any]:

@@ -51,7 +51,9 @@ def routes(context: ControlContext) -> list[BaseRoute]:
     principals = f"{provider}/servicePrincipals"
     approve = f"{provider}/deviceCodes/{{code}}/approve"
     return [
-        arm_route(context, principals, {"GET": Verb("", _list), "POST": Verb("", _create)}, ARCGATE),
+        arm_route(
+            context, principals, {"GET": Verb("", _list), "POST": Verb("", _create, ServicePrincipalBody)}, ARCGATE
+        ),
         arm_route(context, f"{principals}/{{client}}", {"DELETE": Verb("", _delete)}, ARCGATE),
         arm_route(context, approve, {"POST": Verb("", _approve)}, ARCGATE),
     ]

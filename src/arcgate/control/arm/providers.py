@@ -65,6 +65,9 @@ _OPERATIONS = (
     ("machines", "read", "Read machines"),
     ("machines", "write", "Create and change machines"),
     ("machines", "delete", "Delete machines"),
+    ("machines/extensions", "read", "Read extensions of machines"),
+    ("machines/extensions", "write", "Create and change extensions of machines"),
+    ("machines/extensions", "delete", "Delete extensions of machines"),
 )
 
 

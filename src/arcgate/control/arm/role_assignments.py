@@ -52,7 +52,7 @@ class AssignmentBody(Body):
 
 def routes(context: ControlContext) -> list[BaseRoute]:
     """Return the routes of role assignments and definitions."""
-    verbs = {"GET": Verb(READ, _get), "PUT": Verb(WRITE, _put), "DELETE": Verb(DELETE, _delete)}
+    verbs = {"GET": Verb(READ, _get), "PUT": Verb(WRITE, _put, AssignmentBody), "DELETE": Verb(DELETE, _delete)}
     made: list[BaseRoute] = []
     for place in _PLACES:
         provider = f"{place}/providers/Microsoft.Authorization"

@@ -4,6 +4,7 @@ from starlette.routing import BaseRoute
 
 from arcgate.control.arm import (
     endpoint_sets,
+    extensions,
     gateways,
     groups,
     machines,
@@ -25,6 +26,7 @@ def routes(context: ControlContext) -> list[BaseRoute]:
         operations,
         gateways,
         settings,
+        extensions,
         machines,
         endpoint_sets,
         principals,

@@ -43,7 +43,11 @@ class SettingsBody(ResourceBody):
 def routes(context: ControlContext) -> list[BaseRoute]:
     """Return the routes of settings; some clients write `machine` for `machines`."""
     group = "/subscriptions/{subscription}/resourceGroups/{group}/providers/Microsoft.HybridCompute"
-    verbs = {"GET": Verb(READ, _get), "PUT": Verb(WRITE, _put), "PATCH": Verb(WRITE, _patch)}
+    verbs = {
+        "GET": Verb(READ, _get),
+        "PUT": Verb(WRITE, _put, SettingsBody),
+        "PATCH": Verb(WRITE, _patch, SettingsBody),
+    }
     tail = "{name}/providers/Microsoft.HybridCompute/settings/{settings}"
     return [arm_route(context, f"{group}/{kind}/{tail}", verbs) for kind in ("machines", "machine")]
 

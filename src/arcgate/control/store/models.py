@@ -148,6 +148,17 @@ class MachineRow(Resource, Base):
     properties: Mapped[dict[str, Any]]
 
 
+class ExtensionRow(Resource, Base):
+    """An extension of a machine; `properties` holds all that clients wrote but the protected settings."""
+
+    __tablename__ = "extensions"
+    id: Mapped[str] = mapped_column(Guid, primary_key=True)
+    machine_id: Mapped[str] = mapped_column(ForeignKey("machines.id", ondelete="CASCADE"), index=True)
+    properties: Mapped[dict[str, Any]]
+    protected_sealed: Mapped[bytes | None] = mapped_column(LargeBinary)
+    """JSON of protectedSettings, sealed with purpose `extension:<id>`."""
+
+
 class SettingRow(Base):
     """The association of a machine; no row, or no gateway, means none."""
 
