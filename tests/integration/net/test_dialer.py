@@ -1,5 +1,6 @@
 """Outbound connections, directly and through scripted proxies."""
 
+import asyncio
 import json
 import socket
 import ssl
@@ -78,12 +79,25 @@ async def test_the_next_address_is_tried_beside_one_that_does_not_answer() -> No
         listening.accept()[0].close()
 
 
-async def test_two_addresses_that_accept_at_once_leave_one_connection_open() -> None:
-    with socket.create_server(("0.0.0.0", 0)) as listening:
-        port = listening.getsockname()[1]
-        for _ in range(20):
-            stream = await dial([IPv4Address(f"127.0.0.{number}") for number in range(1, 6)], port, 5)
-            await stream.close()
+async def test_two_addresses_that_accept_at_once_leave_one_connection_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    both_have_begun = asyncio.Event()
+    begun: list[socket.socket] = []
+
+    async def connect_at_once(_address: Address, _port: int) -> socket.socket:
+        one, other = socket.socketpair()
+        other.close()
+        begun.append(one)
+        if len(begun) == 2:
+            both_have_begun.set()
+        await both_have_begun.wait()
+        return one
+
+    monkeypatch.setattr(dialer, "_connect", connect_at_once)
+    monkeypatch.setattr(dialer, "STAGGER", 0.01)
+    stream = await dial([LOOPBACK, NOWHERE], 443, 5)
+    await settled()
+    assert sorted(one.fileno() >= 0 for one in begun) == [False, True]
+    await stream.close()
 
 
 async def test_a_refused_connection_says_so() -> None:

@@ -174,6 +174,20 @@ def test_the_trie_finds_exactly_what_some_pattern_matches(
         assert found is None or found.matches(one)
 
 
+@given(patterns.filter(bool), st.data())
+def test_the_trie_agrees_about_the_neighbours_of_every_pattern(
+    given_patterns: list[EndpointPattern], data: st.DataObject
+) -> None:
+    trie = PatternTrie((pattern, pattern) for pattern in given_patterns)
+    for pattern in given_patterns:
+        if not isinstance(pattern.host, str):
+            continue
+        fixed = pattern.host.removeprefix("*.").replace("*", data.draw(st.sampled_from(["", "a", "ba"])) or "a")
+        for host in (fixed, f"a.{fixed}", f"b.a.{fixed}", f"x{fixed}", fixed.partition(".")[2], f"{fixed}.a"):
+            wanted = Target(parse_host(host), pattern.port or 8080)
+            assert (trie.find(wanted) is not None) == naive(given_patterns, wanted), host
+
+
 @given(patterns, targets)
 def test_the_order_of_patterns_does_not_change_whether_one_is_found(
     given_patterns: list[EndpointPattern], wanted: Target
