@@ -1,6 +1,5 @@
 """How the operator's command reaches the control plane: a fixed address, an enterprise proxy, or DNS."""
 
-import base64
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,7 +8,7 @@ from ipaddress import ip_address, ip_network
 from arcgate.core.errors import Hop, HopError, InputError
 from arcgate.core.names import Target, parse_target
 from arcgate.core.urls import Url, parse_url
-from arcgate.net.dialer import connect_through, dial, start_tls
+from arcgate.net.dialer import dial, through_proxy
 from arcgate.net.http_client import HttpClient
 from arcgate.net.resolver import Resolver, SystemResolver
 from arcgate.net.streams import ByteStream
@@ -50,18 +49,12 @@ class Outbound:
                 cause=error.sentence.rstrip("."),
                 remedy="Correct HTTPS_PROXY, or exempt this endpoint with NO_PROXY.",
             ) from None
-        stream = opened
         try:
-            if proxy.is_tls:
-                context = client_context(ca_pem=self.ca_pem)
-                stream = await start_tls(stream, context, str(proxy.target.host), DIAL_TIMEOUT, hop=Hop.PROXY)
-            tunnel, _ = await connect_through(
-                stream, target, DIAL_TIMEOUT, hop=Hop.PROXY, via=proxy.origin, fields=_credentials(proxy)
-            )
+            context = client_context(ca_pem=self.ca_pem) if proxy.is_tls else None
+            return await through_proxy(proxy, opened, target, DIAL_TIMEOUT, context)
         except BaseException:
             await opened.close()
             raise
-        return tunnel
 
 
 def make_client(address: str, ca_pem: str) -> HttpClient:
@@ -96,10 +89,3 @@ def _matches(target: Target, entry: str) -> bool:
         return target.host in ip_network(entry) if "/" in entry else target.host == ip_address(entry.strip("[]"))
     except ValueError:
         return False
-
-
-def _credentials(proxy: Url) -> tuple[tuple[str, str], ...]:
-    if not proxy.user:
-        return ()
-    pair = base64.b64encode(f"{proxy.user}:{proxy.password}".encode()).decode("ascii")
-    return (("Proxy-Authorization", f"Basic {pair}"),)

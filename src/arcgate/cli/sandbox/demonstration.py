@@ -3,7 +3,7 @@
 import asyncio
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from arcgate.cli.output import render_table
 from arcgate.cli.sandbox.own_client import fetch
 from arcgate.cli.sandbox.plan import TARGET_HOST, TRAP_HOST, SandboxOptions
 from arcgate.cli.sandbox.programs import run_program, without_proxies
-from arcgate.cli.sandbox.target import CountingTarget, counting_target
+from arcgate.cli.sandbox.target import Counted, CountingTarget, counting_target
 from arcgate.cli.sandbox.world import Progress, Sandbox, build
 from arcgate.cli.supervisor import Supervisor
 from arcgate.core.names import HostName, Target
@@ -88,7 +88,7 @@ class Demonstration:
         records = await self._wait_for_records()
         self._report.head("arcgate audit")
         self._report.show(render_records(records, "table"))
-        self._compare(transfers, records)
+        compare(self._report, transfers, self._target.connections, records)
         return self._conclude()
 
     async def _transfer(self, path: str, upload: int = 0) -> Transfer:
@@ -161,34 +161,6 @@ class Demonstration:
         events = [record["event"] for record in records]
         return events.count("end") >= 2 and "refusal" in events
 
-    def _compare(self, transfers: list[Transfer], records: list[dict[str, Any]]) -> None:
-        ends = [record for record in reversed(records) if record["event"] == "end"]
-        refusals = [record for record in records if record["event"] == "refusal"]
-        counted = self._target.connections
-        self._report.head("The audit's bytes beside the target's and the client's (bodies alone)")
-        rows = [
-            [
-                str(value)
-                for value in (
-                    record["bytesUp"],
-                    target.received,
-                    transfer.uploaded,
-                    record["bytesDown"],
-                    target.sent,
-                    transfer.downloaded,
-                )
-            ]
-            for record, target, transfer in zip(ends, counted, transfers, strict=False)
-        ]
-        heads = ("AUDIT UP", "TARGET UP", "CLIENT UP", "AUDIT DOWN", "TARGET DOWN", "CLIENT DOWN")
-        self._report.show(render_table(heads, rows))
-        equal = [row[0] == row[1] and row[3] == row[4] for row in rows]
-        self._report.check(len(equal) == 2 and all(equal), "each tunnel's audit record has the target's bytes exactly")
-        reason = refusals[0]["reason"] if refusals else "missing"
-        self._report.check(len(refusals) == 1, f"the refusal is recorded once, its reason is {reason}")
-        starts = [record for record in records if record["event"] == "start"]
-        self._report.check(len(starts) == 2 and len(ends) == 2, "each tunnel has one start and one end record")
-
     def _conclude(self) -> int:
         failures = self._report.failures
         self._report.show("\nEverything held." if not failures else f"\n{len(failures)} of the promises did not hold.")
@@ -197,3 +169,39 @@ class Demonstration:
         self._report.show("  arcgate config example    the settings of a real server")
         self._report.show("  arcgate serve --help      how to run one")
         return 1 if failures else 0
+
+
+def compare(
+    report: Report, transfers: Sequence[Transfer], counted: Sequence[Counted], records: Sequence[Mapping[str, Any]]
+) -> None:
+    """Check audit records, newest first, against what target and client counted."""
+    ends = [record for record in reversed(records) if record["event"] == "end"]
+    starts = [record for record in records if record["event"] == "start"]
+    refusals = [record for record in records if record["event"] == "refusal"]
+    report.head("The audit's bytes beside the target's and the client's (bodies alone)")
+    rows = rows_of(ends, counted, transfers)
+    heads = ("AUDIT UP", "TARGET UP", "CLIENT UP", "AUDIT DOWN", "TARGET DOWN", "CLIENT DOWN")
+    report.show(render_table(heads, rows))
+    equal = [row[0] == row[1] and row[3] == row[4] for row in rows]
+    report.check(len(equal) == len(transfers) and all(equal), "each tunnel's record has the target's bytes exactly")
+    reason = refusals[0]["reason"] if refusals else "missing"
+    report.check(len(refusals) == 1, f"the refusal is recorded once, its reason is {reason}")
+    complete = len(starts) == len(ends) == len(transfers)
+    report.check(complete, "each tunnel has one start and one end record")
+
+
+def rows_of(
+    ends: Sequence[Mapping[str, Any]], counted: Sequence[Counted], transfers: Sequence[Transfer]
+) -> list[list[str]]:
+    """Return the table's rows: what audit, target and client say of each tunnel."""
+    return [
+        [
+            str(record["bytesUp"]),
+            str(target.received),
+            str(transfer.uploaded),
+            str(record["bytesDown"]),
+            str(target.sent),
+            str(transfer.downloaded),
+        ]
+        for record, target, transfer in zip(ends, counted, transfers, strict=False)
+    ]
