@@ -11,17 +11,11 @@ from arcgate.net.relay import Ending, Traffic, relay
 from arcgate.net.splice import close_spare_pipes
 from arcgate.net.streams import SocketStream
 from arcgate.net.tasks import spawn
+from worlds.sockets import connected_sockets
 
 pytestmark = pytest.mark.anyio
 
 AMOUNT = 300_000_000
-
-
-def connected_sockets() -> tuple[socket.socket, socket.socket]:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        client = socket.create_connection(listening.getsockname())
-        server, _ = listening.accept()
-    return client, server
 
 
 def in_thread(work: Callable[[], None]) -> threading.Thread:

@@ -18,20 +18,12 @@ from arcgate.net.streams import (
     peer_address,
 )
 from arcgate.net.tasks import cancel, spawn
+from worlds.sockets import connected_sockets
 from worlds.waiting import settled, until
 
 pytestmark = pytest.mark.anyio
 
 Pair = tuple[SocketStream, SocketStream]
-
-
-def connected_sockets(family: socket.AddressFamily = socket.AF_INET) -> tuple[socket.socket, socket.socket]:
-    with socket.socket(family) as listening:
-        listening.bind(("127.0.0.1" if family == socket.AF_INET else "::1", 0))
-        listening.listen()
-        client = socket.create_connection(listening.getsockname()[:2])
-        server, _ = listening.accept()
-    return client, server
 
 
 @pytest.fixture
