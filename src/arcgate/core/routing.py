@@ -192,6 +192,7 @@ def parse_proxy_bypass(values: tuple[str, ...] | list[str]) -> tuple[EndpointPat
             patterns += [parse_pattern(f"{host}:*") for host in hosts]
             continue
         parsed = parse_pattern(value)
-        has_port = value.strip().rpartition(":")[2] in {str(parsed.port), "*"}
+        is_bare_ipv6 = value.count(":") > 1 and "[" not in value
+        has_port = not is_bare_ipv6 and value.strip().rpartition(":")[2] in {str(parsed.port), "*"}
         patterns.append(parsed if has_port else EndpointPattern(parsed.text, parsed.host, None))
     return tuple(patterns)

@@ -139,7 +139,7 @@ def test_a_group_of_proxy_bypass_stands_for_its_hosts_on_every_port(group: str) 
 @pytest.mark.parametrize(
     ("value", "port"),
     [("a.example", None), ("a.example:443", 443), ("a.example:80", 80), ("a.example:*", None), ("10.0.0.0/8", None),
-     ("10.0.0.0/8:443", 443), ("[::1]", None), ("::1", None), ("[fd00::]/8:443", 443)],
+     ("10.0.0.0/8:443", 443), ("[::1]", None), ("::1", None), ("fd00::443", None), ("[fd00::]/8:443", 443)],
 )  # fmt: skip
 def test_a_host_of_proxy_bypass_without_a_port_is_bypassed_on_every_port(value: str, port: int | None) -> None:
     assert parse_proxy_bypass([value])[0].port == port
