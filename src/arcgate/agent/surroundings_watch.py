@@ -88,7 +88,11 @@ class SurroundingsWatch:
         now = replace(self.current, problem=self.settings.problem)
         if not now.routing.uses_gateway or not is_running(self._paths.arcproxyd_lock):
             return now
-        port = read_arcproxy_state(self._paths).extra.get("port", self.settings.value.arcproxy_port)
+        state = read_arcproxy_state(self._paths)
+        routing = now.routing
+        if (state.goal_revision, state.connection_type) != (routing.goal.revision, routing.connection_type):
+            return now  # it looks at the files twice a second, and still goes by what they said before
+        port = state.extra.get("port", self.settings.value.arcproxy_port)
         return replace(now, arc_proxy=Target(LOOPBACK, int(port)))
 
     def _settings_files(self) -> tuple[Path, ...]:

@@ -6,6 +6,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from arcgate.agent.paths import AgentPaths
+from arcgate.agent.state import ArcProxyState, ServiceLock, write_arcproxy_state
 from arcgate.agent.surroundings_watch import SurroundingsWatch
 from arcgate.core.names import parse_target
 from arcgate.core.routing import ConnectionType
@@ -112,3 +113,17 @@ def test_arc_proxy_is_never_its_own_enterprise_proxy(paths: AgentPaths, proxy: s
 
 def test_a_proxy_on_another_port_of_this_host_is_one(paths: AgentPaths) -> None:
     assert SurroundingsWatch(paths, {"HTTPS_PROXY": "http://localhost:3128"}).current.proxy is not None
+
+
+@pytest.mark.parametrize(
+    ("revision", "connection_type", "is_used"),
+    [(5, "default", True), (4, "default", False), (5, "direct", False)],
+)
+def test_the_agent_goes_through_arc_proxy_only_while_both_go_by_the_same_files(
+    paths: AgentPaths, revision: int, connection_type: str, is_used: bool
+) -> None:
+    write_json(paths.goal, _goal(5))
+    write_arcproxy_state(paths, ArcProxyState(1, revision, ("127.0.0.1:41000",), connection_type, {"port": 41000}))
+    with ServiceLock(paths.arcproxyd_lock):
+        found = SurroundingsWatch(paths, {}).for_agent().arc_proxy
+    assert found == (parse_target("127.0.0.1:41000") if is_used else None)

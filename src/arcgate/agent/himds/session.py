@@ -19,7 +19,7 @@ from arcgate.agent.local_settings import load_settings
 from arcgate.agent.machine_key import MachineKey
 from arcgate.agent.paths import AgentPaths
 from arcgate.agent.platform import MachineFacts
-from arcgate.agent.state import MACHINE_NOT_FOUND, AgentIdentity, is_running, read_arcproxy_state
+from arcgate.agent.state import MACHINE_NOT_FOUND, AgentIdentity
 from arcgate.core.errors import ArcgateError
 from arcgate.net.backoff import Backoff
 from arcgate.net.http_client import HttpClient
@@ -38,8 +38,6 @@ JITTER = 0.1
 """Part of the heartbeat's interval by which it is spread."""
 ACKNOWLEDGEMENT_SPREAD = 3.0
 """Seconds within which a machine acknowledges a new goal by a heartbeat."""
-ARC_PROXY_PATIENCE = 1.5
-"""Seconds; Arc Proxy looks at the files twice a second."""
 NEEDS_A_PERSON = frozenset({MACHINE_NOT_FOUND, "CertificateRevoked"})
 MISDIRECTED = 421
 """HTTP status that asks us to discover the region's endpoint again (RFC 9110 section 15.5.20)."""
@@ -165,20 +163,11 @@ class Session:
         self._goal_failed = False
         self.board.goal_known(self._goals.goal.revision)
         if self._goals.goal.revision != before:
-            await self._wait_for_arc_proxy()
             self._has_new_goal = True
             self._heartbeat_bell.set()
         if pause is None:
             return max(0, LEAST_POLL - (self.world.monotonic() - begin))
         return pause
-
-    async def _wait_for_arc_proxy(self) -> None:
-        """Give a running Arc Proxy the time to take the new goal: our next request goes through it."""
-        end = self.world.monotonic() + ARC_PROXY_PATIENCE
-        while is_running(self.paths.arcproxyd_lock) and self.world.monotonic() < end:
-            if read_arcproxy_state(self.paths).goal_revision == self._goals.goal.revision:
-                return
-            await self.world.sleep(0.05)
 
     async def _renew(self) -> float:
         pause = self._renewal.pause(self.world.clock() + self._service.clock_offset)
