@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from arcgate.control.arm.allowance import Allowance
 from arcgate.control.changes import Changes
 from arcgate.control.login.throttle import Throttle
 from arcgate.control.store.database import Store
@@ -33,3 +34,4 @@ class ControlContext:
     tokens: "Tokens"
     authority: "Authority"
     throttle: Throttle = field(default_factory=Throttle)
+    allowance: Allowance = field(default_factory=Allowance)

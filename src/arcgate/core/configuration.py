@@ -87,6 +87,12 @@ class ControlSettings(Section):
     heartbeat_interval: Seconds = Field(300, description="How often agents report, in seconds.")
     disconnected_after: Seconds = Field(900, description="Without heartbeat, Disconnected after this, in seconds.")
     largest_body: int = Field(4 * 1024 * 1024, ge=1024, description="Bytes of a request body that are accepted.")
+    reads_per_minute: int = Field(
+        30_000, ge=1, description="Reading API requests of one principal in a subscription, in a minute."
+    )
+    writes_per_minute: int = Field(
+        6_000, ge=1, description="Writing API requests of one principal in a subscription, in a minute."
+    )
     audit_days: int = Field(90, ge=1, description="Days that audit records are kept.")
 
 

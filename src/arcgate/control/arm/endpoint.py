@@ -99,17 +99,55 @@ def arm_route(
 
     async def endpoint(request: Request) -> Response:
         verb = verbs.get(request.method) or verbs["GET"]  # Starlette lets HEAD pass where GET is
-        call = await _call(request, context, versions)
-        await _require_visible(call)
-        if verb.action:
-            call.require(verb.action)
-        return await verb.handler(call)
+        caller = await authenticate(request, context)
+        headers = _take_allowance(request, context, caller)
+        try:
+            call = _call(request, context, caller, versions)
+            await _require_visible(call)
+            if verb.action:
+                call.require(verb.action)
+            response = await verb.handler(call)
+        except ApiError as error:
+            error.headers |= headers
+            raise
+        response.headers.update(headers)
+        return _if_changed(request, response)
 
     return CaselessRoute(path, endpoint, methods=list(verbs))
 
 
-async def _call(request: Request, context: ControlContext, versions: Sequence[str]) -> Call:
-    caller = await authenticate(request, context)
+def _take_allowance(request: Request, context: ControlContext, caller: Caller) -> dict[str, str]:
+    """Return the headers that tell what the caller has left; raises ApiError 429 when that is nothing."""
+    settings = context.configuration.control
+    subscription = request.path_params.get("subscription", "").lower()
+    scope = "subscription" if subscription else "tenant"
+    is_read = request.method in ("GET", "HEAD")
+    kind, most = ("reads", settings.reads_per_minute) if is_read else ("writes", settings.writes_per_minute)
+    # A subscription that nobody has must not get a bucket of its own, or there would be no end of them.
+    place = subscription if caller.knows(f"/subscriptions/{subscription}") else ""
+    left = context.allowance.take(context.clock(), f"{caller.principal_id} {place} {kind}", most)
+    headers = {f"x-ms-ratelimit-remaining-{scope}-{kind}": str(left.remaining)}
+    if left.wait:
+        text = f"The principal has used up its {most} {kind} a minute."
+        wait = {"Retry-After": str(left.wait)}
+        code = "SubscriptionRequestsThrottled" if subscription else "TenantRequestsThrottled"
+        raise ApiError(429, code, text, remedy=f"Try again in {left.wait} s.", headers={**headers, **wait})
+    return headers
+
+
+def _if_changed(request: Request, response: Response) -> Response:
+    """Return the response, or 304 without a body when the client has that version already."""
+    tag, asked = response.headers.get("etag"), request.headers.get("if-none-match", "")
+    if request.method not in ("GET", "HEAD") or tag is None or response.status_code != 200:
+        return response
+    known = [one.strip().removeprefix("W/") for one in asked.split(",")]
+    if tag not in known and asked.strip() != "*":
+        return response
+    kept = {name: value for name, value in response.headers.items() if not name.startswith("content-")}
+    return Response(status_code=304, headers=kept)
+
+
+def _call(request: Request, context: ControlContext, caller: Caller, versions: Sequence[str]) -> Call:
     query = read_query(request)
     asked = query.get("api-version", [])
     version = negotiate(asked, versions)
