@@ -35,13 +35,11 @@ def test_traffic_is_unhurt_by_the_death_of_the_control_plane(apart: Stage) -> No
     # Neither the gateway nor Arc Proxy needs the control plane to begin anew.
     apart.gateway.service.kill()
     apart.gateway.restart()
-    proxy = apart.machine.services["arcproxyd"]
-    proxy.stop()
-    proxy.start().ready_when(lambda: apart.machine.host.listens(40343, "127.0.0.1"), "it listens")
+    apart.machine.restart_arc_proxy()
     wait_until(lambda: apart.fetch("/").status == 200, "requests pass without the control plane")
-    counted = apart.target.ended_connection(len(apart.target.connections) - 1)
+    alone = apart.fetch("/", "--verbose")
     apart.control.restart()
-    apart.wait_for_record("--event", "end", bytesUp=counted["received"], bytesDown=counted["sent"])
+    apart.wait_for_record("--event", "end", correlationId=alone.correlation_id, reason="completed")
 
 
 def test_news_arrive_after_the_restart_of_the_control_plane(apart: Stage) -> None:

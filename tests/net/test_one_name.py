@@ -37,6 +37,21 @@ def test_requests_pass_although_the_machine_has_no_names(alone: Stage) -> None:
     assert alone.name_server.questions_of(alone.machine.host) == []
 
 
+def test_the_gateways_address_may_stand_in_the_settings_alone(alone: Stage) -> None:
+    host = alone.machine.host
+    host.forget()
+    try:
+        alone.machine.restart_arc_proxy()
+        assert alone.fetch("/").connect_status == 502  # its name means nothing here any more
+        address = f"{alone.gateway.host.address}:443"
+        alone.machine.azcmagent("config", "set", "gateway.address", address).succeeded()
+        wait_until(lambda: alone.fetch("/").status == 200, "requests pass by the address in the settings")
+    finally:
+        alone.machine.azcmagent("config", "clear", "gateway.address")
+        gateway = alone.operator.ask("gateway", "show", "--name", "edge", "--resource-group", GROUP)
+        host.know(gateway["properties"]["gatewayEndpoint"], alone.gateway.host)
+
+
 def test_nothing_but_the_gateway_is_within_reach(alone: Stage) -> None:
     resolved = f"{ALLOWED_TARGETS[0]}:443:{alone.target.host.address}"
     url = f"https://{ALLOWED_TARGETS[0]}/"

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from worlds.network_cloud import CONTROL_NAMES
 from worlds.network_processes import wait_until
 from worlds.network_services import SQUID_PORT, digest, digest_of_known_bytes
 from worlds.network_stage import ALLOWED_TARGETS, FORBIDDEN_TARGET, GROUP, MACHINE, Stage, stage
@@ -24,7 +25,7 @@ def test_a_server_behind_squid_is_onboarded_used_verified_and_cleaned_up(behind_
     only_its_name_is_within_reach(story, gateway)
     onboard_the_machine(story, gateway)
     show_says_that_it_is_connected(story, gateway)
-    check_reaches_everything(story)
+    check_reaches_everything(story, gateway)
     requests_arrive_whole_and_are_accounted_for(story)
     without_the_gateway_the_same_request_fails(story)
     clean_up(story)
@@ -82,6 +83,8 @@ def show_says_that_it_is_connected(story: Stage, name: str) -> None:
         ("Upstream Proxy", f"http://{story.squid.host.address}:{SQUID_PORT}"),
         ("Gateway URL", name),
         ("Resource Name", MACHINE),
+        (r" *Azure Arc Proxy \(arcproxy\)", "running"),
+        (r" *Agent Service \(himds\)", "running"),
     ):
         line = re.search(rf"^{label}\s+: (.*)$", text, re.MULTILINE)
         assert line, f"{label} is missing:\n{text}"
@@ -92,12 +95,15 @@ def show_says_that_it_is_connected(story: Stage, name: str) -> None:
     assert name in shown["gatewayUrl"]
 
 
-def check_reaches_everything(story: Stage) -> None:
+def check_reaches_everything(story: Stage, name: str) -> None:
     """Step 5, `azcmagent check`."""
     checked = story.machine.azcmagent("check")
     assert checked.code == 0, checked.text
     assert re.search(r"connection\.type\s*:?\s*gateway", checked.output), checked.output
-    assert "false" not in checked.output.lower()
+    rows = [[cell.strip() for cell in line.split("|")] for line in checked.output.splitlines() if "|" in line]
+    reachable = rows[0].index("REACHABLE")
+    assert [row[reachable] for row in rows[1:]] == ["true"] * len(rows[1:])
+    assert {row[0] for row in rows} >= {*CONTROL_NAMES, name}
 
 
 def requests_arrive_whole_and_are_accounted_for(story: Stage) -> None:

@@ -31,7 +31,10 @@ LOCATIONS = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 NAMESPACE_FILES = Path("/etc/netns")
 """`ip netns exec` shows a namespace the files of its folder here in place of those of /etc."""
 
+LOOPBACK_NAMES = ("127.0.0.1 localhost", "::1 localhost")
+
 _OURS = re.compile(rf"{PREFIX}-(?P<run>[0-9]{{1,10}})-[0-9]+-[a-z0-9_-]+\Z", re.ASCII)
+_CORRELATION = re.compile(r"^< Arcgate-Correlation-Id: (?P<id>[A-Za-z0-9-]+)", re.MULTILINE)
 _HOST_NAME = re.compile(r"[a-z][a-z0-9]{0,11}\Z", re.ASCII)
 _networks = count()
 
@@ -99,6 +102,10 @@ class Host:
         file = NAMESPACE_FILES / self.namespace / "hosts"
         _set_namespace_file(self.namespace, "hosts", [*file.read_text().splitlines(), f"{host.address} {name}"])
 
+    def forget(self) -> None:
+        """Remove the names that were written into this host's hosts file."""
+        _set_namespace_file(self.namespace, "hosts", LOOPBACK_NAMES)
+
     def firewall(self, allow: Iterable["tuple[Host, int] | tuple[Host, int, str]"]) -> None:
         """Let out only these (host, port[, protocol]); all else vanishes. Replaces an earlier firewall."""
         openings = [Opening(*one) for one in allow]
@@ -137,12 +144,12 @@ class Curled:
     @property
     def status(self) -> int:
         """The status of the last answer, 0 without one."""
-        return self._figure("http_code")
+        return self.figure("http_code")
 
     @property
     def connect_status(self) -> int:
         """The status of the proxy's answer to CONNECT, 0 without one."""
-        return self._figure("http_connect")
+        return self.figure("http_connect")
 
     @property
     def body(self) -> bytes:
@@ -152,7 +159,15 @@ class Curled:
     def errors(self) -> str:
         return self.finished.errors
 
-    def _figure(self, name: str) -> int:
+    @property
+    def correlation_id(self) -> str:
+        """The correlation id of the answer to CONNECT, as curl's `--verbose` shows it."""
+        found = _CORRELATION.search(self.errors)
+        assert found, f"no correlation id in: {self.errors}"
+        return found["id"]
+
+    def figure(self, name: str) -> int:
+        """Return one of curl's own counts, by its name in `--write-out`."""
         value = self.figures.get(name, 0)
         assert isinstance(value, int)
         return value
@@ -198,7 +213,7 @@ class Network:
         host = Host(self, name, f"198.51.100.{len(self.hosts) + 10}", self.folder / name)
         host.folder.mkdir()
         self.hosts[name] = host
-        _set_namespace_file(host.namespace, "hosts", ["127.0.0.1 localhost", "::1 localhost"])
+        host.forget()
         host.resolve_by()
         _ip("netns", "add", host.namespace)
         _ip("link", "add", "eth0", "netns", host.namespace, "type", "veth", "peer", name, "netns", self._switch)

@@ -212,6 +212,15 @@ class Machine:
         for name in ("himdsd", "arcproxyd"):
             program = str(self.root / "opt/azcmagent/bin" / name)
             self.services[name] = self.host.start(name, program, **self.environment)
+        return self._wait_for_arc_proxy()
+
+    def restart_arc_proxy(self) -> "Machine":
+        """Stop arcproxyd and start it again."""
+        self.services["arcproxyd"].stop()
+        self.services["arcproxyd"].start()
+        return self._wait_for_arc_proxy()
+
+    def _wait_for_arc_proxy(self) -> "Machine":
         proxy = self.services["arcproxyd"]
         proxy.ready_when(lambda: self.host.listens(40343, "127.0.0.1"), "it listens on IPv4's loopback")
         proxy.ready_when(lambda: self.host.listens(40343, "[::1]"), "it listens on IPv6's loopback")

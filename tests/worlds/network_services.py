@@ -143,7 +143,7 @@ class Squid:
 
 @dataclass
 class TargetService:
-    """An HTTPS server with known bytes, an upload digest, slow answers, and a count of its TCP payload."""
+    """A server with known bytes, upload digests, slow answers and a count of its TCP payload; HTTPS but on port 80."""
 
     host: Host
     names: tuple[str, ...]
@@ -153,17 +153,18 @@ class TargetService:
 
     def start(self) -> "TargetService":
         """Start it with a certificate for its names and wait until it listens."""
-        chain, key = self.authority.issue(*self.names)
+        certificate = self.authority.issue(*self.names) if self.port != 80 else ()
         script = str(Path(network_target.__file__))
-        argv = (sys.executable, script, self.host.address, str(self.port), str(chain), str(key), str(self._log))
+        files = (str(self._log), *map(str, certificate))
+        argv = (sys.executable, script, self.host.address, str(self.port), *files)
         self._service = self.host.start(f"target{self.port}", *argv)
         self._service.ready_when(lambda: self.host.listens(self.port), "it listens")
         return self
 
     def url(self, path: str, name: str = "") -> str:
         """Return the URL of a path on one of its names (the first, unless given)."""
-        port = "" if self.port == 443 else f":{self.port}"
-        return f"https://{name or self.names[0]}{port}{path}"
+        scheme, port = ("http", "") if self.port == 80 else ("https", "" if self.port == 443 else f":{self.port}")
+        return f"{scheme}://{name or self.names[0]}{port}{path}"
 
     @property
     def connections(self) -> list[Mapping[str, Any]]:

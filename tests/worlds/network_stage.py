@@ -32,6 +32,8 @@ LOCATION = "eastus"
 MACHINE = "machine"
 ALLOWED_TARGETS = ("agentserviceapi.guestconfiguration.azure.com", "customer.blob.core.windows.net")
 """Names of the shipped catalogue."""
+PLAIN_TARGET = "www.microsoft.com"
+"""The catalogue allows its port 80."""
 FORBIDDEN_TARGET = "elsewhere.test.example"
 """A name that exists, and that no feature holds."""
 
@@ -49,6 +51,8 @@ class Stage:
     squid: Squid | None
     target: TargetService
     """One server that stands for all targets' names."""
+    plain_target: TargetService
+    """The same without TLS, on port 80."""
 
     @property
     def control(self) -> Server:
@@ -156,15 +160,16 @@ def stage(
             net.host(name) for name in ("machine", "operator", "dns", "gateway", "targets")
         )
         control_host = net.host("control") if apart else front
-        targets = dict.fromkeys((*ALLOWED_TARGETS, FORBIDDEN_TARGET), (far.address,))
+        targets = dict.fromkeys((*ALLOWED_TARGETS, PLAIN_TARGET, FORBIDDEN_TARGET), (far.address,))
         name_server = NameServer(dns, {**names_of_servers(front), **targets}).start()
         for host in (operator, front, control_host):
             host.resolve_by(dns)
         proxy = _put_squid(net, dns, front, squid_allows) if squid else None
         machine.firewall(allow=[(proxy.host, SQUID_PORT) if proxy is not None else (front, 443)])
         servers = _start_servers(front, control_host)
-        target = TargetService(far, tuple(targets), net.authority()).start()
-        built = Stage(net, name_server, servers, Operator(operator), Machine(machine), proxy, target)
+        authority = net.authority()
+        target, plain = (TargetService(far, tuple(targets), authority, port).start() for port in (443, 80))
+        built = Stage(net, name_server, servers, Operator(operator), Machine(machine), proxy, target, plain)
         yield _prepare(built)
 
 
