@@ -56,6 +56,7 @@ def _tls(configuration: Configuration, now: datetime) -> Iterator[Finding]:
     try:
         leaf = _read_certificates(tls.certificate_file)[0]
         _check_dates(tls.certificate_file, leaf, now)
+        _check_names(tls.certificate_file, leaf, configuration.cloud.domain)
     except _Unusable as error:
         yield ("tls", "certificate_file"), error.sentence, error.remedy
         return
@@ -115,6 +116,21 @@ def _check_dates(path: Path, leaf: x509.Certificate, now: datetime) -> None:
         raise _Unusable(
             f"The certificate in {path} is valid from {leaf.not_valid_before_utc:%Y-%m-%d %H:%M} UTC on.",
             "Check the clock of this host, or wait.",
+        )
+
+
+def _check_names(path: Path, leaf: x509.Certificate, domain: str) -> None:
+    """Gateway and control plane may have certificates of their own, on hosts of their own: either is enough."""
+    try:
+        names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value.get_values_for_type(
+            x509.DNSName
+        )
+    except (x509.ExtensionNotFound, ValueError):
+        names = []
+    if not {f"*.gw.{domain}", f"management.{domain}", f"*.{domain}"} & {name.lower() for name in names}:
+        raise _Unusable(
+            f"The certificate in {path} is for none of our names ({', '.join(names)[:200] or 'it names none'}).",
+            f"Get one for *.gw.{domain}, *.{domain} and *.his.{domain}, or correct cloud.domain.",
         )
 
 

@@ -1,5 +1,6 @@
 """`arcgate sandbox` from outside: what it tells, what an operator does with it, what it survives."""
 
+import contextlib
 import json
 import os
 import re
@@ -240,6 +241,26 @@ def test_a_device_code_is_approved_by_the_command_that_the_sandbox_told(
         assert login.returncode == 0
     account = run(ARCGATE, "account", "show", ARCGATE_CONFIG_DIR=str(tmp_path / "device")).json()
     assert account["user"] == {"name": "admin@sandbox.arcgate.test", "type": "user"}
+    expired_tokens_are_renewed(tmp_path / "device")
+
+
+def expired_tokens_are_renewed(profile: Path) -> None:
+    file = profile / "tokens.json"
+    before = json.loads(file.read_text())
+    file.write_text(json.dumps({**before, "access_token": "expired", "expires_at": 0}))
+    assert run(ARCGATE, "gateway", "list", ARCGATE_CONFIG_DIR=str(profile)).code == 0
+    after = json.loads(file.read_text())
+    assert after["access_token"] != "expired"
+    assert after["refresh_token"] != before["refresh_token"]
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_a_token_that_the_server_does_not_take_is_renewed(sandbox: SandboxProcess) -> None:
+    file = sandbox.profile / "tokens.json"
+    before = json.loads(file.read_text())
+    file.write_text(json.dumps({**before, "access_token": "a.b.c"}))
+    assert sandbox.arcgate("gateway", "list").code == 0
+    assert json.loads(file.read_text())["access_token"] != "a.b.c"
 
 
 def test_an_unknown_device_code_can_not_be_approved(sandbox: SandboxProcess) -> None:
@@ -325,8 +346,9 @@ def test_a_start_that_is_interrupted_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_a_start_that_fails_says_why_and_leaves_nothing(tmp_path: Path) -> None:
-    # The only address to listen on is the loopback's, and its port 443 is taken.
-    with socket.create_server(("127.0.0.1", 443)):
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):  # somebody else has it, or it is not for us: it can't be had either way
+            stack.enter_context(socket.create_server(("127.0.0.1", 443)))
         ended = run(ARCGATE, "sandbox", "--ports", "default", TMPDIR=str(tmp_path))
     assert ended.code == 1
     assert "LISTEN_FAILED" in ended.errors

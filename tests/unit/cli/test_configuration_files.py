@@ -34,11 +34,18 @@ def write_key(path: Path, key: Any, password: bytes = b"") -> Path:
 
 
 def test_a_pair_that_belongs_together_is_good(authority: Authority) -> None:
-    assert findings(tls(*authority.issue("a.example"))) == []
+    assert findings(tls(*authority.issue("*.gw.arcgate.test"))) == []
+
+
+def test_a_certificate_of_another_domain_is_refused(authority: Authority) -> None:
+    [(place, sentence)] = findings(tls(*authority.issue("*.gw.other.example")))
+    assert place == "tls.certificate_file"
+    assert "*.gw.other.example" in sentence
+    assert findings(tls(*authority.issue("management.arcgate.test"))) == []
 
 
 def test_a_key_of_another_certificate_is_refused(authority: Authority) -> None:
-    chain, _ = authority.issue("a.example")
+    chain, _ = authority.issue("*.gw.arcgate.test")
     _, key = authority.issue("b.example")
     [(place, sentence)] = findings(tls(chain, key))
     assert place == "tls.key_file"
@@ -46,13 +53,13 @@ def test_a_key_of_another_certificate_is_refused(authority: Authority) -> None:
 
 
 def test_a_key_that_others_may_read_is_refused(authority: Authority) -> None:
-    chain, key = authority.issue("a.example")
+    chain, key = authority.issue("*.gw.arcgate.test")
     key.chmod(0o644)
     assert "Others on this host may use" in findings(tls(chain, key))[0][1]
 
 
 def test_an_encrypted_key_is_refused_instead_of_asking(authority: Authority, tmp_path: Path) -> None:
-    chain, _ = authority.issue("a.example")
+    chain, _ = authority.issue("*.gw.arcgate.test")
     key = write_key(tmp_path / "key", ec.generate_private_key(ec.SECP256R1()), b"password")
     assert "encrypted" in findings(tls(chain, key))[0][1]
 
@@ -61,12 +68,12 @@ def test_an_encrypted_key_is_refused_instead_of_asking(authority: Authority, tmp
     "make", [lambda: rsa.generate_private_key(65537, 1024), lambda: ec.generate_private_key(ec.SECP192R1())]
 )
 def test_a_weak_key_is_refused(authority: Authority, tmp_path: Path, make: Any) -> None:
-    chain, _ = authority.issue("a.example")
+    chain, _ = authority.issue("*.gw.arcgate.test")
     assert "too weak" in findings(tls(chain, write_key(tmp_path / "key", make())))[0][1]
 
 
 def test_a_certificate_out_of_its_time_is_refused(authority: Authority) -> None:
-    pair = authority.issue("a.example")
+    pair = authority.issue("*.gw.arcgate.test")
     assert "expired" in findings(tls(*pair), NOW + datetime.timedelta(days=365 * 2000))[0][1]
     assert "valid from" in findings(tls(*pair), NOW - datetime.timedelta(days=365 * 500))[0][1]
 
@@ -75,7 +82,7 @@ def test_a_certificate_out_of_its_time_is_refused(authority: Authority) -> None:
     "content", [b"", b"   \n", b"garbage", b"# only a comment\n", b"-----BEGIN CERTIFICATE-----\nx\n"]
 )
 def test_what_is_no_certificate_is_refused(authority: Authority, tmp_path: Path, content: bytes) -> None:
-    _, key = authority.issue("a.example")
+    _, key = authority.issue("*.gw.arcgate.test")
     chain = tmp_path / "chain.pem"
     chain.write_bytes(content)
     assert findings(tls(chain, key))[0][0] == "tls.certificate_file"
@@ -83,20 +90,20 @@ def test_what_is_no_certificate_is_refused(authority: Authority, tmp_path: Path,
 
 
 def test_a_missing_file_a_folder_and_a_fifo_are_refused(authority: Authority, tmp_path: Path) -> None:
-    _, key = authority.issue("a.example")
+    _, key = authority.issue("*.gw.arcgate.test")
     os.mkfifo(tmp_path / "fifo")
     for chain in (tmp_path / "absent", tmp_path, tmp_path / "fifo"):
         assert findings(tls(chain, key))[0][0] == "tls.certificate_file"
 
 
 def test_an_authority_is_trusted_and_a_servers_certificate_is_not(authority: Authority) -> None:
-    chain, _ = authority.issue("a.example")
+    chain, _ = authority.issue("*.gw.arcgate.test")
     assert findings({"gateway": {"control_ca_file": str(authority.file)}}) == []
     assert "no authority" in findings({"gateway": {"control_ca_file": str(chain)}})[0][1]
 
 
 def test_a_key_among_the_authorities_is_refused(authority: Authority, tmp_path: Path) -> None:
-    _, key = authority.issue("a.example")
+    _, key = authority.issue("*.gw.arcgate.test")
     mixed = tmp_path / "ca.pem"
     mixed.write_text(authority.pem + key.read_text())
     assert "private key" in findings({"gateway": {"control_ca_file": str(mixed)}})[0][1]
