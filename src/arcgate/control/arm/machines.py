@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute
 
+from arcgate.control import machine_identity
 from arcgate.control.arm.endpoint import Call, Verb, arm_route
 from arcgate.control.arm.extensions import extensions_of
 from arcgate.control.arm.fields import ReadOnly, ResourceBody, require_location, require_name
@@ -164,6 +165,7 @@ async def remove(transaction: Transaction, row: MachineRow, now: datetime) -> No
     """Delete a machine with its association; its certificates are worth nothing from now on."""
     await _revoke_all(transaction.session, row.id, now)
     await transaction.session.delete(row)
+    await machine_identity.remove(transaction.session, row)
     await withdraw_machine(transaction, row.id)
 
 
@@ -171,6 +173,7 @@ async def _revoke(call: Call) -> Response:
     async with call.context.store.write() as transaction:
         row = await require(transaction.session, call, MachineRow, MACHINE_TYPE)
         serials = await _revoke_all(transaction.session, row.id, call.context.clock())
+        await machine_identity.disable(transaction.session, row)
         await publish_machine(transaction, row)
     return JSONResponse({"revokedSerials": serials})
 
@@ -211,7 +214,7 @@ async def _create(transaction: Transaction, call: Call, group: ResourceGroup, lo
         properties={},
     )
     stamp_new(row, call)
-    transaction.session.add(row)
+    transaction.session.add_all([row, machine_identity.principal_of(row, row.created_at)])
     return row
 
 

@@ -43,9 +43,10 @@ async def issue_certificate(context: ControlContext, machine: MachineRow, reques
     }
 
 
-async def _require_permitted(session: AsyncSession, machine: MachineRow, now: datetime) -> None:
+async def require_not_revoked(session: AsyncSession, machine: MachineRow) -> None:
+    """Raise ApiError 403 (CertificateRevoked) when a certificate of the machine has been revoked."""
     mine = MachineCertificate.machine_id == machine.id
-    # Whoever holds a key that was revoked for being stolen must not get the next certificate with it.
+    # Whoever holds a key that was revoked for being stolen must not get the next certificate or token with it.
     revoked = select(func.count()).where(mine, MachineCertificate.revoked_at >= machine.created_at)
     if (await session.execute(revoked)).scalar_one():
         raise ApiError(
@@ -54,6 +55,11 @@ async def _require_permitted(session: AsyncSession, machine: MachineRow, now: da
             "The machine's certificate has been revoked.",
             remedy="Run 'azcmagent disconnect' and 'azcmagent connect' on the machine.",
         )
+
+
+async def _require_permitted(session: AsyncSession, machine: MachineRow, now: datetime) -> None:
+    await require_not_revoked(session, machine)
+    mine = MachineCertificate.machine_id == machine.id
     recent = select(func.count()).where(mine, MachineCertificate.issued_at > now - timedelta(days=1))
     if (await session.execute(recent)).scalar_one() >= MOST_CERTIFICATES:
         raise ApiError(

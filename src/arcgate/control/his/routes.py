@@ -13,6 +13,7 @@ from arcgate.control.his.assertions import server_time
 from arcgate.control.his.authentication import Authentication
 from arcgate.control.his.heartbeats import LARGEST_HEARTBEAT, keep_report, read_report
 from arcgate.control.his.issuing import issue_certificate
+from arcgate.control.his.machine_tokens import issue_token
 from arcgate.control.his.published import Published
 from arcgate.control.his.reports import Reports
 from arcgate.control.his.waiting import Goals
@@ -21,6 +22,7 @@ from arcgate.control.urls import base_url
 
 LARGEST_REQUEST = 64 * 1024
 """Bytes of a body with a certificate request."""
+NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 
 
 class AgentService:
@@ -38,6 +40,7 @@ class AgentService:
             Route("/discovery", self.discover, methods=["GET"]),
             Route("/machine/{machine_id}/certificate", self.certify, methods=["POST"]),
             Route("/machine/{machine_id}/heartbeat", self.hear, methods=["POST"]),
+            Route("/machine/{machine_id}/token", self.give_token, methods=["POST"]),
             Route("/machine/{machine_id}/goal", self.tell_goal, methods=["GET"]),
             Route("/log", self._reports.take, methods=["PUT"]),
         ]
@@ -81,6 +84,12 @@ class AgentService:
             "goalRevision": goal.revision,
         }
         return JSONResponse(answer)
+
+    async def give_token(self, request: Request) -> JSONResponse:
+        """Give the machine an access token of its own identity."""
+        machine = await self._authentication.machine(request)
+        document = await read_json_object(request, LARGEST_REQUEST)
+        return JSONResponse(await issue_token(self._context, machine, document), headers=NO_STORE)
 
     async def tell_goal(self, request: Request) -> Response:
         """Tell the goal when it is newer than the machine's, waiting for that if asked to."""
