@@ -1,4 +1,4 @@
-"""`arcgate login`, `logout` and `account`."""
+"""`arcgate login` and `logout`."""
 
 import asyncio
 import base64
@@ -7,7 +7,6 @@ import os
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,11 @@ import click
 
 from arcgate.cli.failures import LoginNeeded
 from arcgate.cli.outbound import make_client
-from arcgate.cli.output import Columns, at, output_option, show, show_list
+from arcgate.cli.output import Columns, at, show_list
 from arcgate.cli.profile import Profile, ProfileFolder, Tokens
 from arcgate.cli.regular_file import Unreadable, read_regular_file
 from arcgate.cli.secrets_input import read_secret, refuse_secret_argument
-from arcgate.cli.session import ARCGATE, SUBSCRIPTIONS, Session, run, with_subscription
+from arcgate.cli.session import SUBSCRIPTIONS, Session, run, with_subscription
 from arcgate.cli.sign_in import (
     CloudEndpoints,
     discover_cloud,
@@ -36,7 +35,7 @@ from arcgate.net.http_client import HttpClient
 ENDPOINT_VARIABLE = "ARCGATE_ENDPOINT"
 LARGEST_CA = 1024 * 1024
 
-_SUBSCRIPTION: Columns = {
+SUBSCRIPTION_COLUMNS: Columns = {
     "NAME": at("displayName"),
     "SUBSCRIPTION": at("subscriptionId"),
     "STATE": at("state"),
@@ -77,7 +76,7 @@ def login_command(
     profile = _prepare(folder.load(), endpoint, ca, connect_to)
     secret = read_secret(password_file, os.environ) if service_principal else ""
     subscriptions = run(_login(folder, profile, username or "", secret, tenant or ""))
-    show_list(subscriptions, None, _SUBSCRIPTION)
+    show_list(subscriptions, None, SUBSCRIPTION_COLUMNS)
     if not subscriptions:
         click.echo("You are logged in, but no subscription is yours yet: ask for a role.", err=True)
 
@@ -172,10 +171,11 @@ async def choose_subscription(session: Session) -> list[Any]:
     session.profile = profile
     session.folder.save(profile)
     session.folder.save_tokens(session.tokens)
-    return [_mark(one, profile) for one in subscriptions]
+    return [mark_default(one, profile) for one in subscriptions]
 
 
-def _mark(subscription: dict[str, Any], profile: Profile) -> dict[str, Any]:
+def mark_default(subscription: dict[str, Any], profile: Profile) -> dict[str, Any]:
+    """Return a subscription with whether it is the profile's current one."""
     return {**subscription, "isDefault": subscription["subscriptionId"] == profile.subscription_id}
 
 
@@ -184,77 +184,3 @@ def logout_command() -> None:
     """Forget the tokens; the endpoint is remembered."""
     if not ProfileFolder.find().forget():
         raise LoginNeeded
-
-
-@click.group("account")
-def account_group() -> None:
-    """The login, and the subscription that commands work in."""
-
-
-@account_group.command("show")
-@output_option
-def show_account(form: str | None) -> None:
-    """Show who is logged in where, and the current subscription."""
-    profile = Session.open().profile
-    document = {
-        "endpoint": profile.endpoint,
-        "id": profile.subscription_id,
-        "name": profile.subscription_name,
-        "tenantId": profile.tenant_id,
-        "user": {"name": profile.user, "type": profile.user_type},
-    }
-    columns = {"ENDPOINT": at("endpoint"), "NAME": at("name"), "SUBSCRIPTION": at("id"), "USER": at("user", "name")}
-    show(document, form, columns)
-
-
-@account_group.command("list")
-@output_option
-def list_accounts(form: str | None) -> None:
-    """List the subscriptions that you may see."""
-    session = Session.open()
-    found = run(session.list_all("/subscriptions", SUBSCRIPTIONS))
-    show_list([_mark(one, session.profile) for one in found], form, _SUBSCRIPTION)
-
-
-@account_group.command("set")
-@click.option("-s", "--subscription", required=True, metavar="NAME_OR_ID", help="The subscription to work in.")
-def set_account(subscription: str) -> None:
-    """Choose the subscription that commands work in."""
-    session = Session.open()
-    found = run(session.look_up_subscription(subscription))
-    session.folder.save(with_subscription(session.profile, found))
-
-
-@account_group.command("get-access-token")
-@output_option
-def get_access_token(form: str | None) -> None:
-    """Print an access token for the API, renewed if need be."""
-    session = Session.open()
-    tokens = run(session.token())
-    document = {
-        "accessToken": tokens.access_token,
-        "expiresOn": datetime.fromtimestamp(tokens.expires_at, UTC).isoformat(timespec="seconds"),
-        "expires_on": int(tokens.expires_at),
-        "subscription": session.profile.subscription_id,
-        "tenant": session.profile.tenant_id,
-        "tokenType": "Bearer",
-    }
-    show(document, form, {"TOKEN": at("accessToken")})
-
-
-@click.group("device")
-def device_group() -> None:
-    """Device codes: logins that wait on another device."""
-
-
-@device_group.command("approve")
-@click.argument("user_code")
-def approve_device(user_code: str) -> None:
-    """Approve the login that shows USER_CODE; it becomes a login as you."""
-    code = user_code.strip().upper()
-    if not code.isascii() or not code.replace("-", "").isalnum() or len(code) > 40:
-        raise InputError("UserCodeInvalid", f"{user_code[:40]!a} is not a code.", remedy="Type it as it is shown.")
-    session = Session.open()
-    path = f"/tenants/{session.profile.tenant_id}/providers/Arcgate.Network/deviceCodes/{code}/approve"
-    run(session.send("POST", path, ARCGATE))
-    click.echo("Approved.")

@@ -6,13 +6,14 @@ import sys
 import click
 
 from arcgate import __version__
+from arcgate.cli.account_commands import account_group, device_group
 from arcgate.cli.audit_commands import audit_command
 from arcgate.cli.configuration_commands import config_group
 from arcgate.cli.endpoint_set_commands import endpoint_set_group
 from arcgate.cli.failures import fill_standard_streams, run_command
 from arcgate.cli.gateway_commands import gateway_group
 from arcgate.cli.group_commands import group_group
-from arcgate.cli.login_commands import account_group, device_group, login_command, logout_command
+from arcgate.cli.login_commands import login_command, logout_command
 from arcgate.cli.machine_commands import machine_group
 from arcgate.cli.sandbox_command import sandbox_command
 from arcgate.cli.serve_command import serve_command

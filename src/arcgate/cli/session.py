@@ -1,6 +1,7 @@
 """A session with the control plane: requests with a valid token, pages followed, long operations waited for."""
 
 import asyncio
+import contextlib
 import re
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
@@ -223,24 +224,18 @@ def _operation_failure(document: Mapping[str, Any], state: str) -> ApiFailure:
     )
 
 
-class _operation_timeout:  # noqa: N801 - reads as a statement
+@contextlib.asynccontextmanager
+async def _operation_timeout() -> AsyncIterator[None]:
     """asyncio.timeout whose end is an error with a remedy."""
-
-    def __init__(self) -> None:
-        self._timeout = asyncio.timeout(OPERATION_TIMEOUT)
-
-    async def __aenter__(self) -> None:
-        await self._timeout.__aenter__()
-
-    async def __aexit__(self, kind: Any, error: Any, trace: Any) -> None:
-        try:
-            await self._timeout.__aexit__(kind, error, trace)
-        except TimeoutError:
-            raise StateError(
-                "OPERATION_TIMEOUT",
-                f"The operation has not ended in {OPERATION_TIMEOUT:g} s.",
-                remedy="Look at the resource with 'show'; --no-wait doesn't wait at all.",
-            ) from None
+    try:
+        async with asyncio.timeout(OPERATION_TIMEOUT):
+            yield
+    except TimeoutError:
+        raise StateError(
+            "OPERATION_TIMEOUT",
+            f"The operation has not ended in {OPERATION_TIMEOUT:g} s.",
+            remedy="Look at the resource with 'show'; --no-wait doesn't wait at all.",
+        ) from None
 
 
 def _retry_after(answer: Answer, default: float) -> float:
