@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from arcgate.control.authority import load_authority
 from arcgate.control.changes import Changes
 from arcgate.control.context import Clock, ControlContext
+from arcgate.control.login.external import external_issuer
 from arcgate.control.login.tokens import Tokens
 from arcgate.control.store import open_store
 from arcgate.control.store.bootstrap import bootstrap
@@ -45,6 +46,7 @@ async def open_control(configuration: Configuration, clock: Clock = utc_now) -> 
             catalogue=shipped_catalogue(),
             tokens=tokens,
             authority=await load_authority(store, sealer, clock, configuration.control.certificate_days),
+            external=external_issuer(configuration.identity, clock),
         )
     finally:
         changes.close()

@@ -15,6 +15,7 @@ from arcgate.core.configuration import Configuration
 
 if TYPE_CHECKING:
     from arcgate.control.authority import Authority
+    from arcgate.control.login.external import ExternalIssuer
     from arcgate.control.login.tokens import Tokens
 
 Clock = Callable[[], datetime]
@@ -33,5 +34,6 @@ class ControlContext:
     catalogue: Catalogue
     tokens: "Tokens"
     authority: "Authority"
+    external: "ExternalIssuer | None" = None
     throttle: Throttle = field(default_factory=Throttle)
     allowance: Allowance = field(default_factory=Allowance)

@@ -96,6 +96,19 @@ class ControlSettings(Section):
     audit_days: int = Field(90, ge=1, description="Days that audit records are kept.")
 
 
+class IdentitySettings(Section):
+    """An OpenID Connect issuer outside, whose access tokens the API takes: Entra ID, Keycloak or another one."""
+
+    issuer: str = Field("", description="The issuer's URL, exactly as in its tokens; empty means none.")
+    audience: str = Field("", description="Audience that tokens must be for.")
+    ca_file: Path | None = Field(None, description="PEM file of authorities to trust for the issuer.")
+    subject_claim: str = Field("sub", description="Claim that names the principal; Entra ID's is oid.")
+    groups_claim: str = Field("groups", description="Claim that lists the principal's groups.")
+    owner_groups: tuple[str, ...] = Field((), description="Groups whose members are owners of everything.")
+    login_endpoint: str = Field("", description="URL that clients are sent to for signing in; empty means ours.")
+    embedded: bool = Field(True, description="Whether our own issuer signs people and service principals in as well.")
+
+
 class GatewaySettings(Section):
     """The gateway nodes."""
 
@@ -148,6 +161,7 @@ class Configuration(Section):
     tls: TlsSettings = TlsSettings()
     database: DatabaseSettings = DatabaseSettings()
     control: ControlSettings = ControlSettings()
+    identity: IdentitySettings = IdentitySettings()
     gateway: GatewaySettings = GatewaySettings()
     log: LogSettings = LogSettings()
 

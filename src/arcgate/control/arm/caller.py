@@ -1,16 +1,19 @@
 """Who calls the ARM API: the principal of a verified access token, with the roles that it has now."""
 
 import re
+import uuid
 from dataclasses import dataclass
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.requests import Request
 
-from arcgate.control.arm.roles import Assignment, find_role, permits, touches
+from arcgate.control.arm.roles import OWNER, Assignment, find_role, permits, touches
 from arcgate.control.context import ControlContext
 from arcgate.control.failures import ApiError
-from arcgate.control.store.models import Principal, RoleAssignment
+from arcgate.control.login.external import Outsider
+from arcgate.control.store.models import Principal, RoleAssignment, Tenant
+from arcgate.core.audit import printable
 from arcgate.core.errors import InputError
 
 _BEARER = re.compile(r"Bearer +(?P<token>[!-~]+) *\Z", re.IGNORECASE)
@@ -26,6 +29,8 @@ class Caller:
     kind: str
     client_id: str
     assignments: tuple[Assignment, ...]
+    is_external: bool = False
+    """Whether another issuer than ours signed the caller in."""
 
     def permits(self, action: str, scope: str) -> bool:
         """Say whether the caller may do the action at the scope."""
@@ -61,6 +66,8 @@ async def authenticate(request: Request, context: ControlContext) -> Caller:
     if match is None:
         raise _unauthorized(context, "AuthenticationFailed", "The 'Authorization' header is malformed.")
     try:
+        if context.external is not None and context.external.issued(match["token"]):
+            return await load_outsider(context, await context.external.verify(match["token"]))
         claims = await context.tokens.verify(match["token"])
     except InputError as error:
         text = f"{error.sentence.rstrip('.')}: {error.cause}."
@@ -83,6 +90,34 @@ async def load_caller(session: AsyncSession, principal_id: str, tenant_id: str, 
         Assignment(role, row.scope) for row in rows.scalars() if (role := find_role(row.role_id)) is not None
     )
     return Caller(principal.id, tenant_id, principal.login, principal.kind, client_id, assignments)
+
+
+async def load_outsider(context: ControlContext, outsider: Outsider) -> Caller:
+    """Return the caller that an issuer outside vouches for, with the roles of its principal and its groups here.
+
+    One that nobody has registered has no roles, so there is nothing that it gets to see.
+    """
+    user, groups = external_login("User", outsider.subject), [external_login("Group", one) for one in outsider.groups]
+    async with context.store.read() as session:
+        tenant_id = (await session.execute(select(Tenant.id).order_by(Tenant.id).limit(1))).scalar_one()
+        found = await session.execute(select(Principal).where(Principal.login.in_([user, *groups])))
+        rows = {row.login: row for row in found.scalars() if row.is_enabled}
+        assigned = select(RoleAssignment).where(RoleAssignment.principal_id.in_([row.id for row in rows.values()]))
+        roles = [(find_role(row.role_id), row.scope) for row in (await session.execute(assigned)).scalars()]
+    assignments = [Assignment(role, scope) for role, scope in roles if role is not None]
+    if set(outsider.groups) & set(context.configuration.identity.owner_groups):
+        assignments.append(Assignment(OWNER, "/"))
+    row = rows.get(user)
+    issuer = context.configuration.identity.issuer
+    principal_id = row.id if row is not None else str(uuid.uuid5(uuid.NAMESPACE_URL, f"{issuer} {outsider.subject}"))
+    kind = "ServicePrincipal" if outsider.is_application else "User"
+    name = printable(row.display_name if row is not None else outsider.subject, 200)
+    return Caller(principal_id, tenant_id, name, kind, outsider.client_id, tuple(assignments), is_external=True)
+
+
+def external_login(kind: str, subject: str) -> str:
+    """Return the login under which a user or group of the issuer outside is kept; no login of ours has a blank."""
+    return f"external {kind.lower()} {subject}"
 
 
 def _unauthorized(context: ControlContext, code: str, text: str) -> ApiError:

@@ -30,6 +30,7 @@ def routes(context: ControlContext) -> list[BaseRoute]:
 async def _cloud(request: Request, context: ControlContext) -> dict[str, Any]:
     tenant = await default_tenant(context)
     cloud, url_of = context.configuration.cloud, context.configuration.url_of
+    identity = context.configuration.identity
     base = base_url(request, context.configuration)
     # Neither URL ends in a slash: clients put "/TENANT" behind the login endpoint as it is.
     is_domain_name = base.startswith(f"https://management.{cloud.domain}")
@@ -38,8 +39,8 @@ async def _cloud(request: Request, context: ControlContext) -> dict[str, Any]:
         "resourceManager": base,
         "portal": base,
         "authentication": {
-            "loginEndpoint": url_of(f"login.{cloud.domain}") if is_domain_name else base,
-            "audiences": [f"{base}/"],
+            "loginEndpoint": identity.login_endpoint or (url_of(f"login.{cloud.domain}") if is_domain_name else base),
+            "audiences": [identity.audience if identity.login_endpoint else f"{base}/"],
             "tenant": tenant,
             "identityProvider": "AAD",
         },

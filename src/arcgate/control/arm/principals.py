@@ -59,20 +59,21 @@ def routes(context: ControlContext) -> list[BaseRoute]:
     ]
 
 
-def _require_tenant(call: Call) -> None:
+def require_tenant(call: Call) -> None:
+    """Raise ApiError 404 unless the path's tenant is the caller's."""
     if call.parameters["tenant"].lower() != call.caller.tenant_id:
         raise ApiError(404, "TenantNotFound", f"The tenant {call.parameters['tenant'][:60]!a} could not be found.")
 
 
 async def _create(call: Call) -> Response:
-    _require_tenant(call)
+    require_tenant(call)
     body = await call.body(ServicePrincipalBody)
-    role, scope = _role(body.role), _scope(body.scope)
+    role, scope = role_named(body.role), scope_of(body.scope)
     certificate = _certificate(body.certificate, call.context.clock())
     secret = "" if certificate else new_secret()
     now = call.context.clock()
     async with call.context.store.write() as transaction:
-        await _require_scope(transaction.session, call, scope)
+        await require_scope(transaction.session, call, scope)
         principal = Principal(
             id=str(uuid.uuid4()),
             tenant_id=call.caller.tenant_id,
@@ -101,7 +102,7 @@ async def _create(call: Call) -> Response:
 
 
 async def _list(call: Call) -> Response:
-    _require_tenant(call)
+    require_tenant(call)
     statement = (
         select(Principal)
         .where(Principal.tenant_id == call.caller.tenant_id, Principal.kind == "ServicePrincipal")
@@ -111,19 +112,19 @@ async def _list(call: Call) -> Response:
         principals = (await session.execute(statement)).scalars().all()
         shown = []
         for principal in principals:
-            roles = await _roles_of(session, principal)
+            roles = await roles_of(session, principal)
             if any(call.caller.permits(READ_ASSIGNMENTS, scope) for _, scope in roles or [("", "/")]):
                 shown.append(_render(principal, roles))
     return JSONResponse({"value": shown})
 
 
 async def _delete(call: Call) -> Response:
-    _require_tenant(call)
+    require_tenant(call)
     async with call.context.store.write() as transaction:
         principal = await _find(transaction.session, call)
         if principal is None:
             return Response(status_code=204)
-        roles = await _roles_of(transaction.session, principal)
+        roles = await roles_of(transaction.session, principal)
         for _, scope in roles or [("", "/")]:
             call.require(UNASSIGN, scope)
         await transaction.session.delete(principal)
@@ -131,7 +132,10 @@ async def _delete(call: Call) -> Response:
 
 
 async def _approve(call: Call) -> Response:
-    _require_tenant(call)
+    require_tenant(call)
+    if call.caller.is_external:
+        text = "A code signs somebody in with the embedded issuer, which you are not signed in with."
+        raise ApiError(403, "AuthorizationFailed", text)
     code = normal_code(call.parameters["code"])
     now, key = call.context.clock(), f"code:{call.caller.principal_id}"
     if not call.context.throttle.allows(now, key):
@@ -158,13 +162,15 @@ async def _find(session: AsyncSession, call: Call) -> Principal | None:
     return (await session.execute(statement)).scalar_one_or_none()
 
 
-async def _roles_of(session: AsyncSession, principal: Principal) -> list[tuple[str, str]]:
+async def roles_of(session: AsyncSession, principal: Principal) -> list[tuple[str, str]]:
+    """Return names and scopes of the roles that a principal has."""
     rows = await session.execute(select(RoleAssignment).where(RoleAssignment.principal_id == principal.id))
     found = [(find_role(row.role_id), row.scope) for row in rows.scalars()]
     return [(role.name, scope) for role, scope in found if role is not None]
 
 
-async def _require_scope(session: AsyncSession, call: Call, scope: str) -> None:
+async def require_scope(session: AsyncSession, call: Call, scope: str) -> None:
+    """Raise ApiError 404 or 403 unless the caller may give roles at the scope."""
     match = _SCOPE.match(scope)
     subscription_id = match["subscription"] if match else None
     if subscription_id is not None:
@@ -174,7 +180,8 @@ async def _require_scope(session: AsyncSession, call: Call, scope: str) -> None:
     call.require(ASSIGN, scope)
 
 
-def _role(text: str) -> Role:
+def role_named(text: str) -> Role:
+    """Return the role of that name or id; raises ApiError 400 (RoleDefinitionDoesNotExist)."""
     role = find_role(text)
     if role is None:
         known = ", ".join(one.name for one in BUILT_IN)
@@ -183,7 +190,8 @@ def _role(text: str) -> Role:
     return role
 
 
-def _scope(text: str) -> str:
+def scope_of(text: str) -> str:
+    """Return the scope in lower case; raises ApiError 400 (InvalidScope)."""
     scope = text.lower().rstrip("/") or "/"
     if not _SCOPE.match(scope):
         raise ApiError(

@@ -40,7 +40,7 @@ _ALL = (
     ),
     Provider(
         "Arcgate.Network",
-        ("endpointSets", "auditRecords", "openTunnels", "servicePrincipals", "deviceCodes"),
+        ("endpointSets", "auditRecords", "openTunnels", "servicePrincipals", "externalPrincipals", "deviceCodes"),
         ARCGATE,
     ),
     Provider(

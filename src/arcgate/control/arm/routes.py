@@ -5,6 +5,7 @@ from starlette.routing import BaseRoute
 from arcgate.control.arm import (
     endpoint_sets,
     extensions,
+    external_principals,
     gateways,
     groups,
     machines,
@@ -30,6 +31,7 @@ def routes(context: ControlContext) -> list[BaseRoute]:
         machines,
         endpoint_sets,
         principals,
+        external_principals,
         groups,
         role_assignments,
         providers,

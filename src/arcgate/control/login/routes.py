@@ -32,19 +32,24 @@ def routes(context: ControlContext) -> list[BaseRoute]:
     async def stylesheet(_request: Request) -> Response:
         return Response(style, media_type="text/css", headers={"Cache-Control": "public, max-age=3600"})
 
-    return [
-        CaselessRoute("/devicelogin", device_page.endpoint(context), methods=["GET", "POST"]),
-        CaselessRoute("/devicelogin/style.css", stylesheet, methods=["GET"]),
+    published = [
         CaselessRoute("/{tenant}/v2.0/.well-known/openid-configuration", service.describe, methods=["GET"]),
         CaselessRoute("/{tenant}/.well-known/openid-configuration", service.describe, methods=["GET"]),
         CaselessRoute("/{tenant}/discovery/v2.0/keys", service.publish_keys, methods=["GET"]),
+        CaselessRoute("/{tenant}/discovery/keys", service.publish_keys, methods=["GET"]),
+    ]
+    if not context.configuration.identity.embedded:
+        return [*published]
+    return [
+        *published,
+        CaselessRoute("/devicelogin", device_page.endpoint(context), methods=["GET", "POST"]),
+        CaselessRoute("/devicelogin/style.css", stylesheet, methods=["GET"]),
         CaselessRoute("/{tenant}/oauth2/v2.0/token", service.grant, methods=["POST"]),
         CaselessRoute("/{tenant}/oauth2/token", service.grant, methods=["POST"]),
         CaselessRoute("/{tenant}/oauth2/v2.0/devicecode", service.begin_device, methods=["POST"]),
         CaselessRoute("/{tenant}/oauth2/v2.0/logout", service.log_out, methods=["GET", "POST"]),
         CaselessRoute("/{tenant}/oauth2/devicecode", service.begin_device, methods=["POST"]),
         CaselessRoute("/{tenant}/oauth2/logout", service.log_out, methods=["GET", "POST"]),
-        CaselessRoute("/{tenant}/discovery/keys", service.publish_keys, methods=["GET"]),
     ]
 
 

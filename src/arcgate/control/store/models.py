@@ -184,7 +184,7 @@ class Principal(Base):
     id: Mapped[str] = mapped_column(Guid, primary_key=True)
     tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id"), index=True)
     kind: Mapped[str] = mapped_column(String(20))
-    """User or ServicePrincipal."""
+    """User or ServicePrincipal; ExternalUser or ExternalGroup for those of an issuer outside."""
     login: Mapped[str] = mapped_column(String(300), unique=True)
     display_name: Mapped[str] = mapped_column(String(200))
     secret_hash: Mapped[str] = mapped_column(String(300))

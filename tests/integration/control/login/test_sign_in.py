@@ -16,6 +16,7 @@ from joserfc.jwk import KeySet, RSAKey
 from arcgate.control.arm.roles import OWNER, READER
 from worlds.asgi import Reply, ask
 from worlds.control_plane import AUDIENCE, PASSWORD, ControlPlane, Identity, control_plane, cookie_of, form_token
+from worlds.databases import Database
 
 pytestmark = pytest.mark.anyio
 
@@ -26,8 +27,8 @@ ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
 
 @pytest.fixture
-async def plane(tmp_path: Path) -> AsyncIterator[ControlPlane]:
-    async with control_plane(tmp_path) as made:
+async def plane(tmp_path: Path, database: Database) -> AsyncIterator[ControlPlane]:
+    async with control_plane(tmp_path, database) as made:
         yield made
 
 
