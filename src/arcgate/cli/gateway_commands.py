@@ -52,7 +52,11 @@ def gateway_group() -> None:
 @group_option
 @click.option("-l", "--location", help="Location; default is the resource group's.")
 @click.option(
-    "--gateway-type", type=click.Choice(["Public"], case_sensitive=False), default="Public", show_default=True
+    "--gateway-type",
+    type=click.Choice(["Public"], case_sensitive=False),
+    default="Public",
+    show_default=True,
+    help="The only type there is.",
 )
 @_features_option
 @_tags_option

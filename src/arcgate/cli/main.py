@@ -8,6 +8,7 @@ import click
 from arcgate import __version__
 from arcgate.cli.account_commands import account_group, device_group
 from arcgate.cli.audit_commands import audit_command
+from arcgate.cli.command_reference import render_commands
 from arcgate.cli.configuration_commands import config_group
 from arcgate.cli.endpoint_set_commands import endpoint_set_group
 from arcgate.cli.failures import fill_standard_streams, run_command
@@ -38,6 +39,12 @@ def arcgate() -> None:
 def version() -> None:
     """Print the version of Arcgate and of what it runs on."""
     click.echo(f"arcgate {__version__} (Python {platform.python_version()}, {platform.system()} {platform.machine()})")
+
+
+@arcgate.command("command-reference", hidden=True)
+def command_reference() -> None:
+    """Print docs/reference/arcgate.md."""
+    click.echo(render_commands(arcgate), nl=False)
 
 
 for command in (

@@ -21,8 +21,10 @@ def _base_options(function: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--settings-resource-name", default="default", show_default=True, help="Always 'default'."),
         click.option("--machine", metavar="NAME", help="The machine; short for the three --base-… flags."),
         click.option("--base-resource-name", metavar="NAME", help="Name of the machine."),
-        click.option("--base-resource-type", default="machines", show_default=True),
-        click.option("--base-provider", default="Microsoft.HybridCompute", show_default=True),
+        click.option(
+            "--base-resource-type", default="machines", show_default=True, help="Type of the machine's resource."
+        ),
+        click.option("--base-provider", default="Microsoft.HybridCompute", show_default=True, help="Its provider."),
     ):
         function = option(function)
     return group_option(function)
