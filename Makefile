@@ -19,11 +19,7 @@ setup: ## Make the virtual environment with all that development needs
 demo: ## Set up, run a whole system on this machine and send real requests through it
 	@VENV=$(VENV) scripts/setup-venv server
 	@$(BIN)/arcgate sandbox --once
-	@printf '\n%s\n' \
-		'That was real traffic through Arc Proxy and gateway. Type next:' \
-		'  . $(BIN)/activate && arcgate sandbox   keep such a system running and try it by hand' \
-		'  arcgate serve --help                       run a gateway and control plane for your machines' \
-		'  less README.md                             a real deployment in ten steps'
+	@printf '\n%s\n%s\n' 'Before that, in this folder:' '  . $(BIN)/activate'
 
 test: setup test-packages azure-clients check test-unit test-integration test-net ## Run everything that continuous integration runs
 	@echo 'make test: all passed'
