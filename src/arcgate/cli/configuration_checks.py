@@ -67,7 +67,7 @@ def _check_tls(configuration: Configuration) -> Iterator[Finding]:
 
 def _check_database(configuration: Configuration) -> Iterator[Finding]:
     url = configuration.database.url
-    if url and not re.match(r"(?:sqlite|postgresql)(?:\+[a-z0-9]+)?://", url):
+    if url and not re.match(r"(?:sqlite|postgresql)(?:\+[a-z0-9_]+)?://", url):
         yield ("database", "url"), "it is not the URL of a database that we know.", "Write sqlite:// or postgresql://…"
 
 

@@ -5,12 +5,20 @@ import contextlib
 import signal
 from collections.abc import Iterable, Iterator
 
+import structlog
+
 from arcgate.cli.child_process import ChildProcess, ChildSpec
 from arcgate.core.errors import ArcgateError
 from arcgate.net.tasks import cancel, spawn
 
 EXTRA_PATIENCE = 5.0
 """Seconds beyond the drain time-out before a child is killed."""
+
+
+NOTICE = 10.0
+"""Seconds without readiness after which we say what is waited for."""
+
+_log = structlog.get_logger("arcgate.supervisor")
 
 
 class Supervisor:
@@ -49,8 +57,13 @@ class Supervisor:
         try:
             pending = set(waits)
             while pending and not self._stop.is_set():
-                _, pending = await asyncio.wait({*pending, stopped}, return_when=asyncio.FIRST_COMPLETED)
+                done, pending = await asyncio.wait(
+                    {*pending, stopped}, timeout=NOTICE, return_when=asyncio.FIRST_COMPLETED
+                )
                 pending.discard(stopped)
+                if not done:
+                    # A gateway's first start waits for its control plane, however long that takes.
+                    _log.warning("not ready yet", waiting="; ".join(task.get_name() for task in pending))
         finally:
             await cancel(*waits, stopped)
         self.raise_failure()
