@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from joserfc import jws, jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import RSAKey
-from sqlalchemy import select
+from sqlalchemy import or_, select, update
 
 from arcgate.control.context import Clock
 from arcgate.control.store.database import Store
@@ -29,6 +29,8 @@ PURPOSE = "token-signing"
 ALGORITHM = "RS256"
 KEY_DAYS = 90
 """Days that a key signs before the next one takes over; it verifies as long as its last tokens live."""
+RELOAD_SECONDS = 300
+"""After this time the keys are read anew, so that a rotation by another node is noticed."""
 NOT_BEFORE_SKEW = 300
 """Seconds that another node's clock may be ahead of ours."""
 LONGEST_TOKEN = 8192
@@ -59,6 +61,7 @@ class Tokens:
         self._sealer = sealer
         self._clock = clock
         self._keys: dict[str, tuple[RSAKey, datetime | None]] = {}
+        self._loaded_at: datetime | None = None
 
     def issuer(self, base: str, tenant_id: str) -> str:
         """Return the issuer's name; clients read the tenant from its fourth part."""
@@ -113,9 +116,8 @@ class Tokens:
 
     async def public_keys(self) -> dict[str, Any]:
         """Return the JWKS document of our signing keys."""
-        if not self._keys:
-            await self._load()
-        keys = [key.as_dict(private=False) for key, _ in self._keys.values()]
+        await self._refresh()
+        keys = [key.as_dict(private=False) for key, end in self._keys.values() if self._verifies(end)]
         return {"keys": [{**key, "use": "sig", "alg": ALGORITHM} for key in keys]}
 
     async def prepare(self) -> None:
@@ -123,10 +125,15 @@ class Tokens:
         await self._signing_key()
 
     async def rotate(self) -> str:
-        """Make a new signing key, and return its id; older ones still verify."""
+        """Make a new signing key, and return its id; older ones sign no more, and verify what they have signed."""
         private = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-        row = self._row(private, self._clock())
+        now = self._clock()
+        row = self._row(private, now)
         async with self._store.write() as transaction:
+            older = update(KeyRow).where(
+                KeyRow.purpose == PURPOSE, or_(KeyRow.not_after.is_(None), KeyRow.not_after > now)
+            )
+            await transaction.session.execute(older.values(not_after=now))
             transaction.session.add(row)
         await self._load()
         return row.id
@@ -189,6 +196,7 @@ class Tokens:
         return jwt.encode({"alg": ALGORITHM, "typ": "JWT", "kid": key_id}, claims, key, algorithms=[ALGORITHM])
 
     async def _signing_key(self) -> tuple[str, RSAKey]:
+        await self._refresh()
         found = self._newest()
         if found is None:
             await self._load()
@@ -211,14 +219,32 @@ class Tokens:
             await self._load()
         if not isinstance(key_id, str) or key_id not in self._keys:
             raise _invalid("its key is not ours")
-        return self._keys[key_id][0]
+        key, end = self._keys[key_id]
+        if not self._verifies(end):
+            raise _invalid("its key was replaced long ago")
+        return key
+
+    def _verifies(self, end: datetime | None) -> bool:
+        """Say whether tokens may be valid that a key has signed until its end."""
+        life = timedelta(seconds=self._configuration.control.access_token_lifetime + RELOAD_SECONDS)
+        return end is None or self._clock() < end + life
+
+    async def _refresh(self) -> None:
+        now = self._clock()
+        if self._loaded_at is None or not timedelta(0) <= now - self._loaded_at < timedelta(seconds=RELOAD_SECONDS):
+            await self._load()
 
     async def _load(self) -> None:
         async with self._store.read() as session:
             statement = select(KeyRow).where(KeyRow.purpose == PURPOSE).order_by(KeyRow.created_at, KeyRow.id)
             rows = (await session.execute(statement)).scalars().all()
-        known = self._keys
-        self._keys = {row.id: known.get(row.id) or (self._opened(row), row.not_after) for row in rows}
+        known = {key_id: key for key_id, (key, _) in self._keys.items()}
+        self._keys = {
+            row.id: (known.get(row.id) or self._opened(row), row.not_after)
+            for row in rows
+            if self._verifies(row.not_after)
+        }
+        self._loaded_at = self._clock()
 
     def _opened(self, row: KeyRow) -> RSAKey:
         pem = self._sealer.open(row.private_sealed, f"key:{row.id}")
