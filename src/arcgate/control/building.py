@@ -1,5 +1,6 @@
 """Puts the control plane together: opens the state and returns the context that everything works with."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -11,10 +12,12 @@ from arcgate.control.login.external import external_issuer
 from arcgate.control.login.tokens import Tokens
 from arcgate.control.store import open_store
 from arcgate.control.store.bootstrap import bootstrap
+from arcgate.control.store.master_key import require_master_key
 from arcgate.control.store.migrations import upgrade
 from arcgate.control.store.sealing import load_sealer
 from arcgate.core.catalogue import shipped_catalogue
 from arcgate.core.configuration import Configuration
+from arcgate.net.tasks import cancel, spawn
 
 
 def utc_now() -> datetime:
@@ -26,17 +29,22 @@ def utc_now() -> datetime:
 async def open_control(configuration: Configuration, clock: Clock = utc_now) -> AsyncIterator[ControlContext]:
     """Yield the context over the configured state, which is made or migrated first.
 
-    Raises StateError when a key file is damaged or the database is newer than this version.
+    Raises StateError when a key file is damaged or of another database, or the database can't be used or is
+    newer than this version.
     """
     configuration.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     sealer = load_sealer(configuration.state_dir)
     changes = Changes()
     store = open_store(configuration, changes)
+    listening: asyncio.Task[None] | None = None
     try:
         await upgrade(store)
+        await require_master_key(store, sealer, clock())
         await bootstrap(configuration, store, clock())
         tokens = Tokens(configuration, store, sealer, clock)
         await tokens.prepare()
+        authority = await load_authority(store, sealer, clock, configuration.control.certificate_days)
+        listening = spawn("database notices", store.keep_listening())
         yield ControlContext(
             configuration=configuration,
             store=store,
@@ -45,9 +53,11 @@ async def open_control(configuration: Configuration, clock: Clock = utc_now) -> 
             sealer=sealer,
             catalogue=shipped_catalogue(),
             tokens=tokens,
-            authority=await load_authority(store, sealer, clock, configuration.control.certificate_days),
+            authority=authority,
             external=external_issuer(configuration.identity, clock),
         )
     finally:
         changes.close()
+        if listening is not None:
+            await cancel(listening)
         await store.close()

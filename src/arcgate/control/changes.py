@@ -24,18 +24,26 @@ class Changes:
 
     def __init__(self) -> None:
         self._counts: dict[str, int] = {}
+        self._everything = 0
         self._waiting: dict[str, set[asyncio.Future[None]]] = {}
         self._closed = False
 
     def ticket(self, *topics: str) -> Ticket:
         """Return the present state of the topics; take it before reading what you then wait to change."""
-        return Ticket(tuple((topic, self._counts.get(topic, 0)) for topic in topics))
+        return Ticket(tuple((topic, self._count(topic)) for topic in topics))
 
     def notify(self, topics: Iterable[str]) -> None:
         """Wake everybody who waits for one of the topics."""
         for topic in set(topics):
             self._counts[topic] = self._counts.get(topic, 0) + 1
             for waiter in self._waiting.pop(topic, ()):
+                _wake(waiter)
+
+    def notify_all(self) -> None:
+        """Wake everybody: changes may have been missed."""
+        self._everything += 1
+        for topic in list(self._waiting):
+            for waiter in self._waiting.pop(topic):
                 _wake(waiter)
 
     async def wait(self, ticket: Ticket, timeout: float) -> bool:
@@ -70,7 +78,10 @@ class Changes:
         return sum(len(waiters) for waiters in self._waiting.values())
 
     def _has_news(self, ticket: Ticket) -> bool:
-        return any(self._counts.get(topic, 0) != count for topic, count in ticket.counts)
+        return any(self._count(topic) != count for topic, count in ticket.counts)
+
+    def _count(self, topic: str) -> int:
+        return self._counts.get(topic, 0) + self._everything
 
     def _forget(self, waiter: asyncio.Future[None], topics: list[str]) -> None:
         for topic in topics:

@@ -1,24 +1,29 @@
 """The database: opening it, reading from it and writing to it in transactions that also publish.
 
-Writers are serialised (SQLite: BEGIN IMMEDIATE; elsewhere by the row of the revision counter), so the order
-of revisions is the order of commits and no reader can see revision 7 before revision 6.
+Writing transactions are serial (SQLite: BEGIN IMMEDIATE; PostgreSQL: an advisory lock), so the order of
+revisions is the order of commits, no reader can see revision 7 before revision 6, and what a writer has read
+still holds when it commits. Reading transactions see one state of the database.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import event, select, update
-from sqlalchemy.engine import Connection, make_url
+from sqlalchemy.engine import URL, Connection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from arcgate.control.changes import ENTRIES, Changes
+from arcgate.control.store.address import database_url, default_file
 from arcgate.control.store.models import EntryRow, Revision
+from arcgate.control.store.postgresql import for_reading, make_engine
 from arcgate.core.configuration import Configuration
 from arcgate.core.snapshot import Entry, Kind
+
+if TYPE_CHECKING:
+    from arcgate.control.store.notices import Notices
 
 BUSY_TIMEOUT = 10
 """Seconds that a writer waits for another process's write."""
@@ -60,13 +65,15 @@ class Store:
     def __init__(self, engine: AsyncEngine, changes: Changes) -> None:
         self.engine = engine
         self.changes = changes
+        self._reading_engine = for_reading(engine) if engine.dialect.name == "postgresql" else engine
+        self._notices = _open_notices(engine, changes)
         self._writing_engine = engine.execution_options(**{_WRITES: True})
         self._turn = asyncio.Lock()
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:
         """Yield a session that sees one state of the database; nothing that is done in it is kept."""
-        async with AsyncSession(self.engine, expire_on_commit=False, autoflush=False) as session:
+        async with AsyncSession(self._reading_engine, expire_on_commit=False, autoflush=False) as session:
             yield session
 
     @asynccontextmanager
@@ -76,6 +83,8 @@ class Store:
             transaction = Transaction(session)
             async with session.begin():
                 yield transaction
+                if self._notices is not None:
+                    await self._notices.tell(session, transaction.topics)
         self.changes.notify(transaction.topics)
 
     @asynccontextmanager
@@ -83,6 +92,11 @@ class Store:
         """Yield a bare connection inside a writing transaction, for migrations."""
         async with self._turn, self._writing_engine.begin() as connection:
             yield connection
+
+    async def keep_listening(self) -> None:
+        """Wake our waiters for what other nodes change; returns at once where nobody else tells of changes."""
+        if self._notices is not None:
+            await self._notices.keep_listening()
 
     async def close(self) -> None:
         """Close all connections."""
@@ -108,23 +122,30 @@ async def read_entries(session: AsyncSession, after: int) -> tuple[int, list[Ent
 
 
 def open_store(configuration: Configuration, changes: Changes) -> Store:
-    """Return the store that the configuration names; SQLite's folder is made when it is missing."""
-    url = configuration.database.url
-    if not url:
-        path = configuration.state_dir / "control" / "control.sqlite"
-        _make_private_folder(path.parent)
+    """Return the store that the configuration names; the file of our own SQLite database is made when missing.
+
+    Raises StateError when we don't understand the URL or its driver is missing.
+    """
+    url = database_url(configuration)
+    if url.get_backend_name() == "postgresql":
+        return Store(make_engine(url, _WRITES), changes)
+    if not configuration.database.url:
+        path = default_file(configuration.state_dir)
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         path.touch(mode=0o600, exist_ok=True)
-        url = f"sqlite+aiosqlite:///{path}"
-    return Store(_engine(url), changes)
+    return Store(_sqlite_engine(url), changes)
 
 
-def _make_private_folder(folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+def _open_notices(engine: AsyncEngine, changes: Changes) -> "Notices | None":
+    if engine.dialect.name != "postgresql":
+        return None
+    # The driver comes with an extra that SQLite does without.
+    from arcgate.control.store.notices import Notices
+
+    return Notices(engine, changes)
 
 
-def _engine(url: str) -> AsyncEngine:
-    if make_url(url).get_backend_name() != "sqlite":
-        return create_async_engine(url, pool_pre_ping=True)
+def _sqlite_engine(url: URL) -> AsyncEngine:
     engine = create_async_engine(url, connect_args={"timeout": BUSY_TIMEOUT})
     event.listen(engine.sync_engine, "connect", _prepare_sqlite)
     event.listen(engine.sync_engine, "begin", _begin_sqlite)

@@ -7,16 +7,21 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy.engine import Connection
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from arcgate.control.store.address import unusable
 from arcgate.control.store.database import Store
 from arcgate.core.errors import StateError
 
 
 async def upgrade(store: Store) -> None:
-    """Bring the database to this version's form; raises StateError when it is newer than we know."""
-    async with store.writing_connection() as connection:
-        await _upgrade_within(connection)
+    """Bring the database to this version's form; raises StateError when it is newer than we know or unusable."""
+    try:
+        async with store.writing_connection() as connection:
+            await _upgrade_within(connection)
+    except SQLAlchemyError as error:
+        raise unusable(store.engine.url, error) from None
 
 
 async def _upgrade_within(connection: AsyncConnection) -> None:
