@@ -1,8 +1,7 @@
 """The control plane's one application: all path families, and what is common to every answer."""
 
 import structlog
-from sqlalchemy.exc import OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -11,10 +10,12 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from arcgate.control.arm.openapi import routes as openapi_routes
 from arcgate.control.arm.routes import routes as arm_routes
 from arcgate.control.audit.routes import routes as audit_routes
 from arcgate.control.context import ControlContext
 from arcgate.control.correlation import Correlation
+from arcgate.control.database_failures import answer_database
 from arcgate.control.failures import ApiError
 from arcgate.control.his.routes import routes as his_routes
 from arcgate.control.login.routes import routes as login_routes
@@ -35,8 +36,7 @@ def create_app(context: ControlContext) -> Starlette:
             ApiError: _answer_refusal,
             InputError: _answer_bad_input,
             HTTPException: _answer_http,
-            OperationalError: _answer_database,
-            PoolTimeoutError: _answer_busy,
+            SQLAlchemyError: answer_database,
             ClientDisconnect: _answer_gone,
         },
     )
@@ -45,13 +45,14 @@ def create_app(context: ControlContext) -> Starlette:
 
 
 def _routes(context: ControlContext) -> list[BaseRoute]:
+    arm = [*audit_routes(context), *arm_routes(context)]
     return [
         Route("/healthz", _healthz),
         *his_routes(context),
         *node_routes(context),
         *packages_routes(context),
-        *audit_routes(context),
-        *arm_routes(context),
+        *arm,
+        *openapi_routes(context, arm),
         # Sign-in last: its paths begin with a parameter.
         *login_routes(context),
     ]
@@ -88,24 +89,6 @@ def _not_found(path: str) -> tuple[str, str]:
     if "providers" in parts:
         return "InvalidResourceType", "The resource type or operation could not be found in the provider's namespace."
     return "NotFound", "There is nothing at this path."
-
-
-async def _answer_database(_request: Request, error: Exception) -> Response:
-    assert isinstance(error, OperationalError)
-    cause = str(error.orig)
-    _log.error("database failed", cause=cause)
-    if "full" in cause or "readonly" in cause or "I/O" in cause:
-        return ApiError(507, "InsufficientStorage", "The control plane can't write to its database.").to_response()
-    return _busy()
-
-
-async def _answer_busy(_request: Request, _error: Exception) -> Response:
-    return _busy()
-
-
-def _busy() -> Response:
-    text = "The control plane's database is busy."
-    return ApiError(503, "ServerBusy", text, remedy="Retry later.", headers={"Retry-After": "5"}).to_response()
 
 
 async def _answer_gone(_request: Request, _error: Exception) -> Response:

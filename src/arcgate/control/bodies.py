@@ -20,6 +20,8 @@ BODY_TIMEOUT = 60
 LONGEST_NUMBER = 40
 """Characters of a number in a JSON body."""
 
+_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+"""U+0000 in the text that json.dumps makes."""
 _LENGTH = re.compile(r"[0-9]{1,12}\Z")
 _JSON_TYPE = re.compile(
     r"(?:application/(?:[a-z0-9.+-]+\+)?json|text/json)\s*(?:;\s*(?:charset=\"?utf-8\"?|(?!charset)[a-z-]+=[a-z0-9.-]+)\s*)*\Z",
@@ -89,6 +91,13 @@ def parse_json(body: bytes) -> Any:
     _require_shallow(document)
     if b"\\u" in body:
         _require_whole_characters(document)
+    return document
+
+
+def without_nul(document: dict[str, Any]) -> dict[str, Any]:
+    """Return the document; raises ApiError 400 when a text in it holds U+0000, which not every database keeps."""
+    if _NUL.search(json.dumps(document)):
+        raise _invalid("a text holds the character U+0000")
     return document
 
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, unquote
 
 from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
@@ -16,7 +16,7 @@ from starlette.responses import Response
 
 from arcgate.control.arm.caller import Caller, authenticate
 from arcgate.control.arm.versions import HYBRID_COMPUTE, negotiate
-from arcgate.control.bodies import read_json_object
+from arcgate.control.bodies import read_json_object, without_nul
 from arcgate.control.context import ControlContext
 from arcgate.control.failures import ApiError
 from arcgate.control.paths import CaselessRoute
@@ -65,7 +65,8 @@ class Call:
 
     async def document(self, *, required: bool = True) -> dict[str, Any]:
         """Return the JSON object of the body; raises ApiError 400, 413 or 415."""
-        return await read_json_object(self.request, self.context.configuration.control.largest_body, required=required)
+        limit = self.context.configuration.control.largest_body
+        return without_nul(await read_json_object(self.request, limit, required=required))
 
     async def body(self, model: type[Model]) -> Model:
         """Return the body as a model; raises ApiError 400 with all that is wrong with it, in ARM's form."""
@@ -92,9 +93,24 @@ class Verb:
     """The model of the body, for the description of the API."""
 
 
+class ArmRoute(CaselessRoute):
+    """A route that remembers what it does, for the description of the API."""
+
+    def __init__(
+        self,
+        path: str,
+        endpoint: Callable[[Request], Awaitable[Response]],
+        verbs: Mapping[str, Verb],
+        versions: Sequence[str],
+    ) -> None:
+        super().__init__(path, endpoint, methods=list(verbs))
+        self.verbs = verbs
+        self.versions = versions
+
+
 def arm_route(
     context: ControlContext, path: str, verbs: Mapping[str, Verb], versions: Sequence[str] = HYBRID_COMPUTE
-) -> CaselessRoute:
+) -> ArmRoute:
     """Return the route of a path with all its methods; `{subscription}` in it is checked to be the caller's."""
 
     async def endpoint(request: Request) -> Response:
@@ -113,7 +129,7 @@ def arm_route(
         response.headers.update(headers)
         return _if_changed(request, response)
 
-    return CaselessRoute(path, endpoint, methods=list(verbs))
+    return ArmRoute(path, endpoint, verbs, versions)
 
 
 def _take_allowance(request: Request, context: ControlContext, caller: Caller) -> dict[str, str]:
@@ -163,6 +179,8 @@ def read_query(request: Request) -> dict[str, list[str]]:
         pairs = parse_qs(text, keep_blank_values=True, errors="strict", max_num_fields=100)
     except ValueError:
         raise ApiError(400, "InvalidQueryParameter", "The query string is malformed.") from None
+    if "\0" in unquote(text):
+        raise ApiError(400, "InvalidQueryParameter", "The query string holds a NUL character.")
     result: dict[str, list[str]] = {}
     for name, values in pairs.items():
         result.setdefault(name.lower(), []).extend(values)

@@ -65,9 +65,12 @@ def read_token(token: str) -> str:
     try:
         if not _TOKEN.match(token):
             raise ValueError
-        return base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)).decode("utf-8")
+        position = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)).decode("utf-8")
+        if "\0" in position:
+            raise ValueError
     except ValueError:
         raise ApiError(400, "InvalidSkipToken", "The query parameter $skipToken is not one that we gave.") from None
+    return position
 
 
 def visible(call: Call, action: str, key: Any, scope: str) -> ColumnElement[bool] | None:

@@ -24,6 +24,8 @@ def read_form(body: bytes) -> dict[str, str]:
         )
     except ValueError:
         raise _invalid("it is not a urlencoded form in UTF-8") from None
+    if b"%00" in body:
+        raise _invalid("it holds a NUL character")
     form = dict(pairs)
     if len(form) != len(pairs):
         raise _invalid("a field stands more than once")
