@@ -23,9 +23,11 @@ from arcgate.control.context import ControlContext
 from arcgate.control.login.secrets import hash_secret
 from arcgate.control.store.database import read_entries
 from arcgate.control.store.models import Heartbeat, Principal, RoleAssignment, Subscription, Tenant
-from arcgate.core.configuration import Configuration
+from arcgate.core.configuration import Configuration, DatabaseSettings
 from arcgate.core.snapshot import Entry, Kind
 from worlds.asgi import Reply, ask
+from worlds.databases import Database
+from worlds.postgresql import PostgresServer
 
 BASE = "https://management.arcgate.test"
 AUDIENCE = f"{BASE}/"
@@ -180,12 +182,19 @@ SETS = "resourceGroups/servers/providers/Arcgate.Network/endpointSets"
 
 
 @asynccontextmanager
-async def control_plane(folder: Path, **settings: Any) -> AsyncIterator[ControlPlane]:
-    """Yield a control plane over a new state folder, with the first tenant, subscription and admin."""
-    state = folder / "state"
+async def control_plane(folder: Path, database: Database | None = None, **settings: Any) -> AsyncIterator[ControlPlane]:
+    """Yield a control plane over a new state folder, with the first tenant, subscription and admin.
+
+    Its database is SQLite in that folder unless another one is given.
+    """
+    state, template = folder / "state", "template0"
+    database = database or Database()
     if "cloud" not in settings and not state.exists():
-        shutil.copytree(await _first_state(), state)
-    configuration = Configuration.model_validate({"state_dir": state, **settings})
+        first = await _first_state(database)
+        shutil.copytree(first.state, state)
+        template = first.template
+    url = database.url(state, template)
+    configuration = Configuration.model_validate({"state_dir": state, "database": {"url": url}, **settings})
     clock = Clock()
     async with open_control(configuration, clock) as context:
         async with context.store.read() as session:
@@ -197,24 +206,39 @@ async def control_plane(folder: Path, **settings: Any) -> AsyncIterator[ControlP
         )
 
 
-async def _first_state() -> Path:
+@dataclass(frozen=True)
+class _First:
+    """The state after a first start, and the database that belongs to it."""
+
+    folder: tempfile.TemporaryDirectory[str]
+    template: str
+
+    @property
+    def state(self) -> Path:
+        return Path(self.folder.name) / "state"
+
+
+async def _first_state(database: Database) -> _First:
     """Return the state after a first start; it is made once, since keys and hashes take their time."""
-    if not _prepared:
+    if database.server not in _prepared:
         # Whoever looks for what a test left behind needn't find this: it goes with the process.
         folder = tempfile.TemporaryDirectory(prefix="arcgate-first-state-")
-        _prepared.append(folder)
-        async with open_control(Configuration(state_dir=Path(folder.name) / "state")):
+        template = database.server.create_database() if database.server is not None else ""
+        first = _First(folder, template)
+        url = database.server.url(template) if database.server is not None else ""
+        async with open_control(Configuration(state_dir=first.state, database=DatabaseSettings(url=url))):
             pass
-    return Path(_prepared[0].name) / "state"
+        _prepared[database.server] = first
+    return _prepared[database.server]
 
 
-_prepared: list[tempfile.TemporaryDirectory[str]] = []
+_prepared: dict[PostgresServer | None, _First] = {}
 
 
 @atexit.register
 def _clean_up() -> None:
-    for folder in _prepared:
-        folder.cleanup()
+    for first in _prepared.values():
+        first.folder.cleanup()
 
 
 def form_token(page: Reply) -> str:

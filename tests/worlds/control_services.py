@@ -39,6 +39,7 @@ from arcgate.control.store.sealing import Sealer, load_sealer
 from arcgate.core.catalogue import shipped_catalogue
 from arcgate.core.configuration import Configuration
 from arcgate.core.snapshot import Kind
+from worlds.databases import Database
 
 TENANT = "11111111-1111-4111-8111-111111111111"
 SUBSCRIPTION = "22222222-2222-4222-8222-222222222222"
@@ -166,9 +167,12 @@ def _stamps(now: datetime) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def control_services(folder: Path, **settings: Any) -> AsyncIterator[ControlServices]:
-    """Yield services over a new database below the folder."""
-    configuration = Configuration.model_validate({"state_dir": folder, **settings})
+async def control_services(
+    folder: Path, database: Database | None = None, **settings: Any
+) -> AsyncIterator[ControlServices]:
+    """Yield services over a new database, which is SQLite below the folder unless another one is given."""
+    url = (database or Database()).url(folder)
+    configuration = Configuration.model_validate({"state_dir": folder, "database": {"url": url}, **settings})
     changes, clock, sealer = Changes(), Clock(), load_sealer(folder)
     store = open_store(configuration, changes)
     try:

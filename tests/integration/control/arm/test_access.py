@@ -22,13 +22,14 @@ from arcgate.control.arm.roles import (
 from arcgate.control.store.models import KeyRow
 from worlds.asgi import Reply, ask
 from worlds.control_plane import AUDIENCE, BASE, GATEWAYS, MACHINES, ControlPlane, control_plane
+from worlds.databases import Database
 
 pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-async def plane(tmp_path: Path) -> AsyncIterator[ControlPlane]:
-    async with control_plane(tmp_path) as made:
+async def plane(tmp_path: Path, database: Database) -> AsyncIterator[ControlPlane]:
+    async with control_plane(tmp_path, database) as made:
         await made.group()
         yield made
 

@@ -9,13 +9,14 @@ import pytest
 from arcgate.core.snapshot import Kind
 from worlds.asgi import ask
 from worlds.control_plane import GATEWAYS, MACHINES, SETS, ControlPlane, control_plane
+from worlds.databases import Database
 
 pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-async def plane(tmp_path: Path) -> AsyncIterator[ControlPlane]:
-    async with control_plane(tmp_path) as made:
+async def plane(tmp_path: Path, database: Database) -> AsyncIterator[ControlPlane]:
+    async with control_plane(tmp_path, database) as made:
         await made.group()
         yield made
 
@@ -177,8 +178,8 @@ async def test_only_json_in_utf8_is_read(plane: ControlPlane, headers: dict[str,
     assert reply.status == status
 
 
-async def test_a_body_above_the_limit_is_refused(tmp_path: Path) -> None:
-    async with control_plane(tmp_path, control={"largest_body": 2048}) as plane:
+async def test_a_body_above_the_limit_is_refused(tmp_path: Path, database: Database) -> None:
+    async with control_plane(tmp_path, database, control={"largest_body": 2048}) as plane:
         await plane.group()
         body = {"location": "eastus", "tags": {"a": "x" * 3000}}
         reply = await plane.arm("PUT", f"{GATEWAYS}/gw", body)

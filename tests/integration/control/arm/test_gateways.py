@@ -8,13 +8,14 @@ import pytest
 
 from arcgate.core.snapshot import Kind
 from worlds.control_plane import GATEWAYS, MACHINES, SETS, SETTINGS, ControlPlane, control_plane
+from worlds.databases import Database
 
 pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-async def plane(tmp_path: Path) -> AsyncIterator[ControlPlane]:
-    async with control_plane(tmp_path) as made:
+async def plane(tmp_path: Path, database: Database) -> AsyncIterator[ControlPlane]:
+    async with control_plane(tmp_path, database) as made:
         await made.group()
         yield made
 

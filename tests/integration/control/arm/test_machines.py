@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from arcgate.control.store.models import MachineCertificate
 from arcgate.core.snapshot import Kind
 from worlds.control_plane import MACHINES, SETTINGS, ControlPlane, control_plane
+from worlds.databases import Database
 
 pytestmark = pytest.mark.anyio
 
@@ -18,8 +19,8 @@ ARCGATE = "2026-11-01"
 
 
 @pytest.fixture
-async def plane(tmp_path: Path) -> AsyncIterator[ControlPlane]:
-    async with control_plane(tmp_path) as made:
+async def plane(tmp_path: Path, database: Database) -> AsyncIterator[ControlPlane]:
+    async with control_plane(tmp_path, database) as made:
         await made.group()
         yield made
 

@@ -7,6 +7,7 @@ import pytest
 from arcgate.control.arm.roles import CONTRIBUTOR, OWNER, READER
 from worlds.asgi import Reply
 from worlds.control_plane import GATEWAYS, ControlPlane, Identity, control_plane
+from worlds.databases import Database
 
 pytestmark = pytest.mark.anyio
 
@@ -15,8 +16,8 @@ VERSION = "2022-04-01"
 
 
 @pytest.fixture
-async def plane(tmp_path: Path) -> AsyncIterator[ControlPlane]:
-    async with control_plane(tmp_path) as made:
+async def plane(tmp_path: Path, database: Database) -> AsyncIterator[ControlPlane]:
+    async with control_plane(tmp_path, database) as made:
         await made.group()
         yield made
 

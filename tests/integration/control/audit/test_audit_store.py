@@ -20,6 +20,7 @@ from arcgate.control.store.models import AuditRow, Node, Principal, RoleAssignme
 from arcgate.core.audit import AuditRecord, Event
 from worlds.asgi import Reply, ask
 from worlds.control_services import SUBSCRIPTION, TENANT, ControlServices, control_services
+from worlds.databases import Database
 
 pytestmark = pytest.mark.anyio
 
@@ -53,8 +54,8 @@ def record(event: Event = Event.START, number: int = 0, **changes: Any) -> dict[
 
 
 @pytest.fixture
-async def services(tmp_path: Path) -> AsyncIterator[ControlServices]:
-    async with control_services(tmp_path) as opened:
+async def services(tmp_path: Path, database: Database) -> AsyncIterator[ControlServices]:
+    async with control_services(tmp_path, database) as opened:
         yield opened
 
 

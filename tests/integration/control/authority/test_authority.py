@@ -23,8 +23,9 @@ from arcgate.control.changes import Changes
 from arcgate.control.store import Store, open_store
 from arcgate.control.store.models import Base, KeyRow
 from arcgate.control.store.sealing import Sealer, load_sealer
-from arcgate.core.configuration import CloudSettings, Configuration
+from arcgate.core.configuration import CloudSettings, Configuration, DatabaseSettings
 from arcgate.core.errors import StateError
+from worlds.databases import Database
 
 pytestmark = pytest.mark.anyio
 
@@ -34,8 +35,9 @@ def now() -> datetime:
 
 
 @pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    opened = open_store(Configuration(state_dir=tmp_path), Changes())
+async def store(tmp_path: Path, database: Database) -> AsyncIterator[Store]:
+    settings = DatabaseSettings(url=database.url(tmp_path))
+    opened = open_store(Configuration(state_dir=tmp_path, database=settings), Changes())
     async with opened.engine.begin() as connection:
         await connection.run_sync(Base.metadata.create_all)
     yield opened

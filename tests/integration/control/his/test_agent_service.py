@@ -26,6 +26,7 @@ from arcgate.control.authority import serial_of
 from arcgate.control.store.models import Heartbeat, MachineCertificate, MachineRow
 from worlds.asgi import Reply, ask
 from worlds.control_services import ControlServices, control_services
+from worlds.databases import Database
 
 pytestmark = pytest.mark.anyio
 
@@ -54,8 +55,8 @@ def request_pem(key: rsa.RSAPrivateKey = KEY) -> str:
 
 
 @pytest.fixture
-async def services(tmp_path: Path) -> AsyncIterator[ControlServices]:
-    async with control_services(tmp_path) as opened:
+async def services(tmp_path: Path, database: Database) -> AsyncIterator[ControlServices]:
+    async with control_services(tmp_path, database) as opened:
         yield opened
 
 
@@ -81,9 +82,9 @@ async def test_discovery_of_an_unknown_location_names_the_known_ones(app: Starle
     assert "eastus" in reply.json()["error"]["message"]
 
 
-async def test_a_machine_that_came_by_an_extra_name_keeps_to_it(tmp_path: Path) -> None:
+async def test_a_machine_that_came_by_an_extra_name_keeps_to_it(tmp_path: Path, database: Database) -> None:
     settings = {"cloud": {"domain": "arcgate.test", "extra_names": ["localhost"], "public_port": 8443}}
-    async with control_services(tmp_path / "extra", **settings) as services:
+    async with control_services(tmp_path / "extra", database, **settings) as services:
         app = services.app(*his.routes(services.context))
         reply = await ask(app, "GET", "/discovery?location=local", headers={"Host": "localhost:8443"})
         assert reply.json()["endpoint"] == "https://localhost:8443"

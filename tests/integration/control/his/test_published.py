@@ -11,13 +11,14 @@ from arcgate.control.his.published import Published
 from arcgate.control.store import Store, open_store
 from arcgate.core.snapshot import Kind
 from worlds.control_services import ControlServices, control_services
+from worlds.databases import Database
 
 pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-async def services(tmp_path: Path) -> AsyncIterator[ControlServices]:
-    async with control_services(tmp_path) as opened:
+async def services(tmp_path: Path, database: Database) -> AsyncIterator[ControlServices]:
+    async with control_services(tmp_path, database) as opened:
         yield opened
 
 

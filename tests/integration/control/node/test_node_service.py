@@ -20,13 +20,14 @@ from arcgate.core.errors import StateError
 from arcgate.core.snapshot import Snapshot, parse_document
 from worlds.asgi import Reply, ask
 from worlds.control_services import ControlServices, control_services
+from worlds.databases import Database
 
 pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-async def services(tmp_path: Path) -> AsyncIterator[ControlServices]:
-    async with control_services(tmp_path) as opened:
+async def services(tmp_path: Path, database: Database) -> AsyncIterator[ControlServices]:
+    async with control_services(tmp_path, database) as opened:
         yield opened
 
 

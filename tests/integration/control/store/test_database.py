@@ -18,21 +18,30 @@ from arcgate.control.store.bootstrap import bootstrap
 from arcgate.control.store.database import read_entries, read_revision
 from arcgate.control.store.migrations import upgrade
 from arcgate.control.store.models import Base, GatewayRow, Principal, SettingRow, Tenant
-from arcgate.core.configuration import Configuration
+from arcgate.core.configuration import Configuration, DatabaseSettings
 from arcgate.core.errors import StateError
 from arcgate.core.snapshot import Kind
+from worlds.databases import Database
 
 pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-def configuration(tmp_path: Path) -> Configuration:
-    return Configuration(state_dir=tmp_path)
+def configuration(tmp_path: Path, database: Database) -> Configuration:
+    return Configuration(state_dir=tmp_path, database=DatabaseSettings(url=database.url(tmp_path)))
 
 
 @pytest.fixture
 async def store(configuration: Configuration) -> AsyncIterator[Store]:
     made = open_store(configuration, Changes())
+    await upgrade(made)
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+async def sqlite(tmp_path: Path) -> AsyncIterator[Store]:
+    made = open_store(Configuration(state_dir=tmp_path), Changes())
     await upgrade(made)
     yield made
     await made.close()
@@ -64,20 +73,23 @@ async def test_a_newer_database_is_refused(store: Store) -> None:
         assert await read_revision(session) == 0
 
 
-async def test_sqlite_is_durable_and_checks_foreign_keys(store: Store) -> None:
-    async with store.read() as session:
-        answers = [(await session.execute(text(f"PRAGMA {name}"))).scalar_one() for name in PRAGMAS]
-    assert answers == ["wal", 2, 1]
+async def test_foreign_keys_are_checked(store: Store) -> None:
     with pytest.raises(IntegrityError):
         async with store.write() as transaction:
             transaction.session.add(SettingRow(machine_id="none", gateway_id=None))
 
 
+async def test_sqlite_is_durable(sqlite: Store) -> None:
+    async with sqlite.read() as session:
+        answers = [(await session.execute(text(f"PRAGMA {name}"))).scalar_one() for name in PRAGMAS]
+    assert answers == ["wal", 2, 1]
+
+
 PRAGMAS = ("journal_mode", "synchronous", "foreign_keys")
 
 
-async def test_the_database_file_is_ours_alone(store: Store, configuration: Configuration) -> None:
-    path = configuration.state_dir / "control" / "control.sqlite"
+async def test_the_database_file_is_ours_alone(sqlite: Store, tmp_path: Path) -> None:
+    path = tmp_path / "control" / "control.sqlite"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
 
@@ -181,10 +193,11 @@ async def test_a_lost_master_key_is_noticed_at_the_start(configuration: Configur
     with pytest.raises(StateError) as caught:
         async with open_control(configuration):
             pass
-    assert caught.value.code == "SEAL_BROKEN"
+    assert caught.value.code == "MASTER_KEY_DIFFERS"
 
 
-async def test_no_secret_stands_in_the_database_in_clear(configuration: Configuration) -> None:
+async def test_no_secret_stands_in_the_database_in_clear(tmp_path: Path) -> None:
+    configuration = Configuration(state_dir=tmp_path)
     async with open_control(configuration):
         pass
     first = json.loads((configuration.state_dir / "secrets" / "initial-admin.json").read_text(encoding="utf-8"))
