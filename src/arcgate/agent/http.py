@@ -8,6 +8,7 @@ from arcgate.core.audit import printable
 from arcgate.core.errors import ArcgateError
 from arcgate.core.names import Target
 from arcgate.net.http_client import Answer, HttpClient
+from arcgate.net.kept_lines import KeptLines
 from arcgate.net.streams import ByteStream
 from arcgate.net.tls import client_context
 
@@ -22,9 +23,13 @@ class OpensConnections(Protocol):
         ...
 
 
-def client(outbound: OpensConnections, ca_pem: str = "") -> HttpClient:
-    """Return a client that trusts the system's authorities and the cloud's."""
-    return HttpClient(outbound.open_for_agent, client_context(ca_pem=ca_pem), USER_AGENT)
+def client(outbound: OpensConnections, ca_pem: str = "", *, keeps: bool = False) -> HttpClient:
+    """Return a client that trusts the system's authorities and the cloud's.
+
+    One that `keeps` uses connections again, for those who ask all the time; it must be closed.
+    """
+    kept = KeptLines() if keeps else None
+    return HttpClient(outbound.open_for_agent, client_context(ca_pem=ca_pem), USER_AGENT, kept)
 
 
 @dataclass(frozen=True, slots=True)

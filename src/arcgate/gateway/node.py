@@ -47,6 +47,10 @@ class ControlPlane:
         self._url = url
         self._headers = {"Authorization": f"Bearer {secret}"}
 
+    async def close(self) -> None:
+        """Close the connections that are kept."""
+        await self._client.close()
+
     async def send_records(self, lines: list[bytes]) -> None:
         """Send audit records, each a JSON object."""
         await self.ask("POST", "/node/v1/audit", b'{"records":[' + b",".join(lines) + b"]}")

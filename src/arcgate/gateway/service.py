@@ -33,6 +33,7 @@ from arcgate.gateway.tunnelling import Tunnelling
 from arcgate.gateway.tunnels import OpenTunnels
 from arcgate.net.dialer import dial
 from arcgate.net.http_client import HttpClient
+from arcgate.net.kept_lines import KeptLines
 from arcgate.net.listener import Listener
 from arcgate.net.logs import configure_logging
 from arcgate.net.resolver import SystemResolver
@@ -98,6 +99,7 @@ class Worker:
             await self._drain()
         finally:
             await cancel(*background)
+            await self._control.close()
             self._spool.close()
 
     async def _drain(self) -> None:
@@ -143,7 +145,8 @@ class Worker:
         settings = self._configuration.gateway
         ca = _read_text(settings.control_ca_file) if settings.control_ca_file else ""
         secret_file = settings.node_secret_file or self._configuration.state_dir / "secrets" / "node.secret"
-        client = HttpClient(self._open_control, client_context(ca_pem=ca), f"arcgate-gateway/{__version__}")
+        agent = f"arcgate-gateway/{__version__}"
+        client = HttpClient(self._open_control, client_context(ca_pem=ca), agent, KeptLines())
         return ControlPlane(client, settings.control_url.rstrip("/"), _read_text(secret_file).strip())
 
     async def _open_control(self, target: Target) -> ByteStream:

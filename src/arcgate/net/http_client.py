@@ -1,4 +1,4 @@
-"""A small HTTP/1.1 client over any ByteStream: one request per connection, bounded, h11 for the protocol.
+"""A small HTTP/1.1 client over any ByteStream: bounded, h11 for the protocol, connections kept where it is asked to.
 
 Agent, gateway node and operator command use it, each with its own way to open the stream: that is where
 proxies and gateways come in, and why no off-the-shelf client fits.
@@ -17,6 +17,7 @@ from arcgate.core.errors import Hop, HopError
 from arcgate.core.names import Target
 from arcgate.core.urls import Url, parse_url
 from arcgate.net.dialer import start_tls
+from arcgate.net.kept_lines import KeptLines, Line
 from arcgate.net.streams import ByteStream, StreamReset
 
 LARGEST_ANSWER = 64 * 1024 * 1024
@@ -49,11 +50,15 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class HttpClient:
-    """Sends requests to https (and http) URLs; `context` verifies the servers."""
+    """Sends requests to https (and http) URLs; `context` verifies the servers.
+
+    With `kept` it uses connections again, and must be closed; without, each request has its own.
+    """
 
     open_stream: OpenStream
     context: ssl.SSLContext
     user_agent: str = "arcgate"
+    kept: KeptLines | None = None
 
     async def request(
         self,
@@ -89,45 +94,82 @@ class HttpClient:
             method, url, headers={"Accept": "application/json", **kind, **(headers or {})}, body=body, timeout=timeout
         )
 
+    async def close(self) -> None:
+        """Close the connections that are kept, and keep none of those in use; the client can be used again.
+
+        Call it when the way to the servers has changed.
+        """
+        if self.kept is not None:
+            await self.kept.close()
+
     async def _exchange(
         self, method: str, url: Url, headers: Mapping[str, str], body: bytes, timeout: float, largest: int
     ) -> Answer:
-        stream = await self.open_stream(url.target)
         try:
-            if url.is_tls:
-                stream = await start_tls(stream, self.context, str(url.target.host), timeout)
-            return await self._speak(stream, method, url, headers, body, largest)
+            request = self._format(method, url, headers, body)
+        except h11.LocalProtocolError as error:
+            raise _failed(url, str(error), "HTTP_FAILED") from None
+        if self.kept is not None and (line := self.kept.take(url)) is not None:
+            try:
+                return await self._use(line, url, request, body, largest)
+            except HopError as error:
+                # The server closed the connection while it was idle, as it may at any time (RFC 9112 section 9.3.1):
+                # no byte of an answer has come, so the request is sent again on a fresh one.
+                if line.has_answered or error.code != "HTTP_FAILED":
+                    raise
+        return await self._use(await self._open(url, timeout), url, request, body, largest)
+
+    async def _open(self, url: Url, timeout: float) -> Line:
+        epoch = self.kept.epoch if self.kept is not None else 0
+        stream = await self.open_stream(url.target)
+        if not url.is_tls:
+            return Line(stream, epoch)
+        try:
+            return Line(await start_tls(stream, self.context, str(url.target.host), timeout), epoch)
+        except BaseException:
+            await stream.close()
+            raise
+
+    def _format(self, method: str, url: Url, headers: Mapping[str, str], body: bytes) -> h11.Request:
+        fields = [("Host", _host_field(url)), ("User-Agent", self.user_agent), *headers.items()]
+        if self.kept is None:
+            fields.append(("Connection", "close"))
+        if body or method in {"POST", "PUT", "PATCH"}:
+            fields.append(("Content-Length", str(len(body))))
+        return h11.Request(method=method, target=url.path, headers=fields)
+
+    async def _use(self, line: Line, url: Url, request: h11.Request, body: bytes, largest: int) -> Answer:
+        """Make one exchange; the connection is kept or closed afterwards."""
+        is_kept = False
+        try:
+            answer = await _speak(line, url, request, body, largest)
+            is_kept = self.kept is not None and self.kept.keep(url, line)
+            return answer
         except (StreamReset, h11.ProtocolError) as error:
             raise _failed(url, str(error), "HTTP_FAILED") from None
         finally:
-            await stream.close()
-
-    async def _speak(
-        self, stream: ByteStream, method: str, url: Url, headers: Mapping[str, str], body: bytes, largest: int
-    ) -> Answer:
-        connection = h11.Connection(h11.CLIENT)
-        fields = [
-            ("Host", _host_field(url)),
-            ("User-Agent", self.user_agent),
-            ("Connection", "close"),
-            *headers.items(),
-        ]
-        if body or method in {"POST", "PUT", "PATCH"}:
-            fields.append(("Content-Length", str(len(body))))
-        head = connection.send(h11.Request(method=method, target=url.path, headers=fields)) or b""
-        data = connection.send(h11.Data(data=body)) or b"" if body else b""
-        await stream.send(head + data + (connection.send(h11.EndOfMessage()) or b""))
-        return await _read_answer(connection, stream, url, largest)
+            if not is_kept:
+                await line.stream.close()
 
 
-async def _read_answer(connection: h11.Connection, stream: ByteStream, url: Url, largest: int) -> Answer:
+async def _speak(line: Line, url: Url, request: h11.Request, body: bytes, largest: int) -> Answer:
+    send = line.protocol.send
+    head = send(request) or b""
+    data = send(h11.Data(data=body)) or b"" if body else b""
+    await line.stream.send(head + data + (send(h11.EndOfMessage()) or b""))
+    return await _read_answer(line, url, largest)
+
+
+async def _read_answer(line: Line, url: Url, largest: int) -> Answer:
     response: h11.Response | None = None
     pieces: list[bytes] = []
     size = 0
     while True:
-        event = connection.next_event()
+        event = line.protocol.next_event()
         if event is h11.NEED_DATA:
-            connection.receive_data(await stream.receive())
+            data = await line.stream.receive()
+            line.has_answered = line.has_answered or bool(data)
+            line.protocol.receive_data(data)
         elif isinstance(event, h11.Response):
             response = event
         elif isinstance(event, h11.Data):

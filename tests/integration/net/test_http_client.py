@@ -1,5 +1,6 @@
 """The HTTP client against servers that behave, misbehave, or go."""
 
+import asyncio
 import ssl
 from typing import Any
 
@@ -9,10 +10,12 @@ from arcgate.core.errors import Hop, HopError, InputError
 from arcgate.core.names import Target
 from arcgate.net.dialer import dial
 from arcgate.net.http_client import Answer, HttpClient
+from arcgate.net.kept_lines import KeptLines
 from arcgate.net.streams import ByteStream, SocketStream
 from arcgate.net.tls import TlsStream, client_context, server_context
 from worlds.authority import Authority
 from worlds.scripted import LOOPBACK, ScriptedServer, answering, free_port, serving
+from worlds.waiting import until
 
 pytestmark = pytest.mark.anyio
 
@@ -241,3 +244,72 @@ async def test_a_body_without_length_that_is_cut_inside_tls_is_not_taken_as_whol
         with pytest.raises(HopError) as caught:
             await client(trusting).request("GET", f"https://a.example:{server.port}/")
         assert caught.value.code == "HTTP_FAILED"
+
+
+async def _serve_kept(stream: ByteStream, answers: int, connections: list[int]) -> None:
+    """Answer so many requests on one connection, then close it."""
+    connections.append(0)
+    received = b""
+    while connections[-1] < answers:
+        data = await stream.receive()
+        if not data:
+            return
+        received += data
+        while b"\r\n\r\n" in received and connections[-1] < answers:
+            received = received.partition(b"\r\n\r\n")[2]
+            connections[-1] += 1
+            await stream.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+
+async def test_a_client_that_keeps_connections_uses_one_for_many_requests(trusting: ssl.SSLContext) -> None:
+    connections: list[int] = []
+    async with serving(lambda stream: _serve_kept(stream, 100, connections)) as server:
+        keeping = HttpClient(open_on_loopback, trusting, kept=KeptLines())
+        for _ in range(5):
+            assert (await keeping.request("GET", f"http://a.example:{server.port}/")).body == b"ok"
+        await keeping.close()
+    assert connections == [5]
+
+
+async def test_a_kept_connection_that_the_server_closed_is_replaced_without_a_word(trusting: ssl.SSLContext) -> None:
+    connections: list[int] = []
+    async with serving(lambda stream: _serve_kept(stream, 1, connections)) as server:
+        keeping = HttpClient(open_on_loopback, trusting, kept=KeptLines())
+        for _ in range(3):
+            assert (await keeping.request("GET", f"http://a.example:{server.port}/")).body == b"ok"
+        await keeping.close()
+    assert connections == [1, 1, 1]
+
+
+async def test_after_close_not_even_a_connection_in_use_is_kept(trusting: ssl.SSLContext) -> None:
+    connections: list[int] = []
+    async with serving(lambda stream: _serve_kept(stream, 100, connections)) as server:
+        keeping = HttpClient(open_on_loopback, trusting, kept=KeptLines())
+        asking = asyncio.get_running_loop().create_task(keeping.request("GET", f"http://a.example:{server.port}/"))
+        await until(lambda: bool(connections))
+        await keeping.close()
+        assert (await asking).body == b"ok"
+        assert (await keeping.request("GET", f"http://a.example:{server.port}/")).body == b"ok"
+        await keeping.close()
+    assert connections == [1, 1]
+
+
+async def test_a_half_given_answer_on_a_kept_connection_is_not_asked_for_twice(trusting: ssl.SSLContext) -> None:
+    requests = 0
+
+    async def half(stream: ByteStream) -> None:
+        nonlocal requests
+        while await stream.receive():
+            requests += 1
+            if requests == 2:
+                await stream.send(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhal")
+                return
+            await stream.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+    async with serving(half) as server:
+        keeping = HttpClient(open_on_loopback, trusting, kept=KeptLines())
+        await keeping.request("GET", f"http://a.example:{server.port}/")
+        with pytest.raises(HopError):
+            await keeping.request("GET", f"http://a.example:{server.port}/")
+        await keeping.close()
+    assert requests == 2

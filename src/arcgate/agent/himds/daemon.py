@@ -1,6 +1,7 @@
 """himdsd's life: it waits for the machine to be connected, works for that identity, and follows when it changes."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,9 +9,13 @@ from pathlib import Path
 import structlog
 
 from arcgate.agent.cloud import Cloud, load_cloud
+from arcgate.agent.himds.challenges import Challenges
+from arcgate.agent.himds.metadata_endpoint import MetadataEndpoint
+from arcgate.agent.himds.metadata_server import MetadataServer
 from arcgate.agent.himds.session import Session, World
 from arcgate.agent.himds.status import StatusBoard
 from arcgate.agent.http import client
+from arcgate.agent.local_settings import load_settings
 from arcgate.agent.machine_key import MachineKey
 from arcgate.agent.paths import AgentPaths
 from arcgate.agent.state import AgentIdentity, read_identity
@@ -31,7 +36,7 @@ MakeClient = Callable[[AgentPaths, Mapping[str, str], Cloud], HttpClient]
 
 def agent_client(paths: AgentPaths, environment: Mapping[str, str], cloud: Cloud) -> HttpClient:
     """Return a client that goes the way of the agent's own requests."""
-    return client(outbound_for_agent(paths, environment, cloud=cloud), cloud.ca_pem)
+    return client(outbound_for_agent(paths, environment, cloud=cloud), cloud.ca_pem, keeps=True)
 
 
 @dataclass(slots=True)
@@ -41,25 +46,54 @@ class Daemon:
     paths: AgentPaths
     world: World
     make_client: MakeClient = agent_client
+    _metadata: MetadataServer = field(init=False)
+    _challenges: Challenges = field(init=False)
     _session: Session | None = None
     _task: asyncio.Task[None] | None = None
     _identity_seen: tuple[object, ...] = ()
     _settings_seen: tuple[object, ...] = ()
     _surroundings_seen: tuple[object, ...] = ()
     _next_try: float = field(default=0)
+    _port_seen: tuple[object, ...] = ()
+    _port: int = 40342
+
+    def __post_init__(self) -> None:
+        self._challenges = Challenges(self.paths.tokens, self.world.monotonic)
+        endpoint = MetadataEndpoint(self._challenges, self.world.facts, lambda: self._session)
+        self._metadata = MetadataServer(endpoint, self.world.monotonic)
 
     async def run(self) -> None:
         """Work until cancelled."""
         _log.info("himdsd started", home=str(self.paths.home))
         try:
+            self._prepare_challenges()
             while True:
                 try:
                     await self._look()
+                    await self._serve_metadata()
                 except Exception:  # a defect of ours must not end the machine's heartbeat
                     _log.exception("the agent's files could not be looked at")
                 await asyncio.sleep(LOOK_INTERVAL)
         finally:
+            await self._metadata.close()
+            self._challenges.close()
             await self._end()
+
+    def _prepare_challenges(self) -> None:
+        try:
+            self._challenges.prepare()
+        except OSError as error:
+            _log.error("programs of this machine get no tokens", folder=str(self.paths.tokens), cause=str(error))
+
+    async def _serve_metadata(self) -> None:
+        """Listen for programs of this machine on the port of the settings, and let challenges end."""
+        with contextlib.suppress(ArcgateError):  # with settings that can't be read, the port stays as it is
+            if self._port_seen != (now := _signature(self.paths.local_configuration)):
+                self._port_seen, self._port = now, load_settings(self.paths, self.world.environment).himds_port
+        await self._metadata.follow(self._port)
+        self._challenges.expire()
+        if self._session is not None:
+            self._session.board.endpoint_known(self._metadata.url)
 
     async def _look(self) -> None:
         identity_now = _signature(self.paths.agent_configuration, self.paths.machine_key)

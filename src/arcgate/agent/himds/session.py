@@ -11,6 +11,7 @@ import structlog
 from arcgate.agent.agent_service import GOAL_WAIT, AgentService, discover
 from arcgate.agent.cloud import Cloud
 from arcgate.agent.himds.goals import GoalFollower
+from arcgate.agent.himds.identity_tokens import IdentityTokens
 from arcgate.agent.himds.renewal import Renewal
 from arcgate.agent.himds.report import make_report, service_states
 from arcgate.agent.himds.status import StatusBoard
@@ -66,6 +67,7 @@ class Session:
     key: MachineKey
     board: StatusBoard
     world: World
+    tokens: IdentityTokens = field(init=False)
     _goals: GoalFollower = field(init=False)
     _renewal: Renewal = field(init=False)
     _service: AgentService = field(init=False)
@@ -79,6 +81,7 @@ class Session:
         self._renewal = Renewal(self.paths, self.key, self.world.random)
         endpoint = self.identity.his_endpoint or self.cloud.his
         self._service = AgentService(self.http, endpoint, self.identity.vm_id, self.key, self.world.clock)
+        self.tokens = IdentityTokens(self._service, self.world.clock, self.world.monotonic)
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -92,9 +95,13 @@ class Session:
             await asyncio.gather(*loops)
         finally:
             await cancel(*loops)
+            await self.tokens.close()
+            await self.http.close()
 
     def wake(self, *, report: bool) -> None:
         """Try again at once whatever waits for its next try; with `report`, send a heartbeat in any case."""
+        # The way of our requests may be another one now.
+        spawn("close kept connections", self.http.close())
         self._bell.set()
         if report or self.board.has_failed("heartbeat"):
             self._heartbeat_bell.set()
