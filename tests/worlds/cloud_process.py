@@ -10,7 +10,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -79,20 +79,9 @@ class CloudProcess:
     def request(
         self, method: str, target: str, *, headers: Mapping[str, str] | None = None, body: bytes | None = None
     ) -> HttpReply:
-        """Return the answer to a request whose target goes out as it stands."""
-        connection = self.connection()
-        try:
-            connection.putrequest(method, target, skip_accept_encoding=True)
-            for name, value in (headers or {}).items():
-                connection.putheader(name, value)
-            if body is not None and "content-length" not in {name.lower() for name in headers or {}}:
-                connection.putheader("Content-Length", str(len(body)))
-            connection.endheaders(body)
-            answer = connection.getresponse()
-            fields = {name.lower(): value for name, value in answer.getheaders()}
-            return HttpReply(answer.status, fields, answer.read())
-        finally:
-            connection.close()
+        """Return the answer to a request whose target goes out as it stands, on a connection of its own."""
+        with closing(self.connection()) as connection:
+            return exchange(connection, method, target, headers=headers or {}, body=body)
 
     def arm(
         self,
@@ -185,6 +174,26 @@ class CloudProcess:
         reply = self.arm("PUT", f"resourceGroups/{name}", {"location": "eastus"}, version=GROUPS)
         assert reply.status == 201, reply.body
         return name
+
+
+def exchange(
+    connection: http.client.HTTPSConnection,
+    method: str,
+    target: str,
+    *,
+    headers: Mapping[str, str],
+    body: bytes | None = None,
+) -> HttpReply:
+    """Return the answer to a request on a connection, which is opened anew when it was closed."""
+    connection.putrequest(method, target, skip_accept_encoding=True)
+    for name, value in headers.items():
+        connection.putheader(name, value)
+    if body is not None and "content-length" not in {name.lower() for name in headers}:
+        connection.putheader("Content-Length", str(len(body)))
+    connection.endheaders(body)
+    answer = connection.getresponse()
+    fields = {name.lower(): value for name, value in answer.getheaders()}
+    return HttpReply(answer.status, fields, answer.read())
 
 
 @contextmanager

@@ -78,6 +78,8 @@ class Call:
 
 
 Handler = Callable[[Call], Awaitable[Response]]
+PAGING = ("$top", "$skipToken")
+"""Query parameters of every list that comes in pages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +92,8 @@ class Verb:
     action: str
     handler: Handler
     body: type[BaseModel] | None = None
-    """The model of the body, for the description of the API."""
+    """The model of the body, and `query` its parameters beside api-version, for the description of the API."""
+    query: tuple[str, ...] = ()
 
 
 class ArmRoute(CaselessRoute):

@@ -7,7 +7,7 @@ from pydantic import Field
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute
 
-from arcgate.control.arm.endpoint import Call, Verb, arm_route
+from arcgate.control.arm.endpoint import PAGING, Call, Verb, arm_route
 from arcgate.control.arm.fields import Body, ReadOnly, ResourceBody, require_location, require_name
 from arcgate.control.arm.lookups import find, group_key, listing, require, require_group, resource_key
 from arcgate.control.arm.paging import page_of
@@ -47,7 +47,7 @@ def routes(context: ControlContext) -> list[BaseRoute]:
     provider = "providers/Arcgate.Network/endpointSets"
     group = f"/subscriptions/{{subscription}}/resourceGroups/{{group}}/{provider}"
     verbs = {"GET": Verb(READ, _get), "PUT": Verb(WRITE, _put, EndpointSetBody), "DELETE": Verb(DELETE, _delete)}
-    lists = {"GET": Verb("", _list)}
+    lists = {"GET": Verb("", _list, query=PAGING)}
     return [
         arm_route(context, f"{group}/{{name}}", verbs, ARCGATE),
         arm_route(context, group, lists, ARCGATE),

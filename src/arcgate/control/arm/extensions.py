@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute
 
-from arcgate.control.arm.endpoint import Call, Verb, arm_route
+from arcgate.control.arm.endpoint import PAGING, Call, Verb, arm_route
 from arcgate.control.arm.fields import Body, ReadOnly, ResourceBody, require_location, require_name
 from arcgate.control.arm.lookups import require
 from arcgate.control.arm.operations import polling_headers, record_done
@@ -66,7 +66,7 @@ def routes(context: ControlContext) -> list[BaseRoute]:
     }
     return [
         arm_route(context, f"{machine}/extensions/{{extension}}", verbs),
-        arm_route(context, f"{machine}/extensions", {"GET": Verb(READ, _list)}),
+        arm_route(context, f"{machine}/extensions", {"GET": Verb(READ, _list, query=PAGING)}),
     ]
 
 

@@ -48,7 +48,7 @@ def _tags(tags: dict[str, str] | None) -> dict[str, str] | None:
 
 
 Tags = Annotated[dict[str, str] | None, AfterValidator(_tags)]
-ReadOnly = Annotated[Any, Field(exclude=True)]
+ReadOnly = Annotated[Any, Field(exclude=True, json_schema_extra={"readOnly": True})]
 """A field that clients send back as they got it; what they send is not looked at."""
 
 

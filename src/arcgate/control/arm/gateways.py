@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute
 
-from arcgate.control.arm.endpoint import Call, Verb, arm_route
+from arcgate.control.arm.endpoint import PAGING, Call, Verb, arm_route
 from arcgate.control.arm.fields import Body, ReadOnly, ResourceBody, require_location, require_name
 from arcgate.control.arm.lookups import find, group_key, listing, require, require_group, resource_key
 from arcgate.control.arm.operations import polling_headers, record_done
@@ -64,12 +64,12 @@ def routes(context: ControlContext) -> list[BaseRoute]:
         "GET": Verb(READ, _get),
         "PUT": Verb(WRITE, _put, GatewayBody),
         "PATCH": Verb(WRITE, _patch, GatewayPatch),
-        "DELETE": Verb(DELETE, _delete),
+        "DELETE": Verb(DELETE, _delete, query=("force",)),
     }
     return [
         arm_route(context, f"{group}/{{name}}", verbs),
-        arm_route(context, group, {"GET": Verb("", _list)}),
-        arm_route(context, f"/subscriptions/{{subscription}}/{provider}", {"GET": Verb("", _list)}),
+        arm_route(context, group, {"GET": Verb("", _list, query=PAGING)}),
+        arm_route(context, f"/subscriptions/{{subscription}}/{provider}", {"GET": Verb("", _list, query=PAGING)}),
     ]
 
 

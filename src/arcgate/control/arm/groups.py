@@ -8,7 +8,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute
 
 from arcgate.control.arm import endpoint_sets, gateways, machines
-from arcgate.control.arm.endpoint import Call, Verb, arm_route
+from arcgate.control.arm.endpoint import PAGING, Call, Verb, arm_route
 from arcgate.control.arm.fields import ReadOnly, ResourceBody, require_location, require_name
 from arcgate.control.arm.lookups import group_key, require_group
 from arcgate.control.arm.operations import group_headers, record_done
@@ -54,9 +54,19 @@ def routes(context: ControlContext) -> list[BaseRoute]:
     }
     return [
         arm_route(context, f"{groups}/{{group}}", verbs, RESOURCES),
-        arm_route(context, groups, {"GET": Verb("", _list)}, RESOURCES),
-        arm_route(context, f"{groups}/{{group}}/resources", {"GET": Verb("", _list_resources)}, RESOURCES),
-        arm_route(context, "/subscriptions/{subscription}/resources", {"GET": Verb("", _list_resources)}, RESOURCES),
+        arm_route(context, groups, {"GET": Verb("", _list, query=PAGING)}, RESOURCES),
+        arm_route(
+            context,
+            f"{groups}/{{group}}/resources",
+            {"GET": Verb("", _list_resources, query=(*PAGING, "$filter"))},
+            RESOURCES,
+        ),
+        arm_route(
+            context,
+            "/subscriptions/{subscription}/resources",
+            {"GET": Verb("", _list_resources, query=(*PAGING, "$filter"))},
+            RESOURCES,
+        ),
     ]
 
 

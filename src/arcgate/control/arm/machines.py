@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute
 
 from arcgate.control import machine_identity
-from arcgate.control.arm.endpoint import Call, Verb, arm_route
+from arcgate.control.arm.endpoint import PAGING, Call, Verb, arm_route
 from arcgate.control.arm.extensions import extensions_of
 from arcgate.control.arm.fields import ReadOnly, ResourceBody, require_location, require_name
 from arcgate.control.arm.lookups import find, group_key, listing, require, require_group, resource_key
@@ -52,7 +52,7 @@ def routes(context: ControlContext) -> list[BaseRoute]:
     provider = "providers/Microsoft.HybridCompute/machines"
     group = f"/subscriptions/{{subscription}}/resourceGroups/{{group}}/{provider}"
     verbs = {
-        "GET": Verb(READ, _get),
+        "GET": Verb(READ, _get, query=("$expand",)),
         "PUT": Verb(WRITE, _put, MachineBody),
         "PATCH": Verb(WRITE, _patch, MachineBody),
         "DELETE": Verb(DELETE, _delete),
@@ -60,8 +60,8 @@ def routes(context: ControlContext) -> list[BaseRoute]:
     return [
         arm_route(context, f"{group}/{{name}}/revokeCertificate", {"POST": Verb(REVOKE, _revoke)}, ARCGATE),
         arm_route(context, f"{group}/{{name}}", verbs),
-        arm_route(context, group, {"GET": Verb("", _list)}),
-        arm_route(context, f"/subscriptions/{{subscription}}/{provider}", {"GET": Verb("", _list)}),
+        arm_route(context, group, {"GET": Verb("", _list, query=PAGING)}),
+        arm_route(context, f"/subscriptions/{{subscription}}/{provider}", {"GET": Verb("", _list, query=PAGING)}),
     ]
 
 

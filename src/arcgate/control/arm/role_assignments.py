@@ -58,8 +58,15 @@ def routes(context: ControlContext) -> list[BaseRoute]:
         provider = f"{place}/providers/Microsoft.Authorization"
         made += [
             arm_route(context, f"{provider}/roleAssignments/{{assignment}}", verbs, AUTHORIZATION),
-            arm_route(context, f"{provider}/roleAssignments", {"GET": Verb(READ, _list)}, AUTHORIZATION),
-            arm_route(context, f"{provider}/roleDefinitions", {"GET": Verb("", _definitions)}, AUTHORIZATION),
+            arm_route(
+                context, f"{provider}/roleAssignments", {"GET": Verb(READ, _list, query=("$filter",))}, AUTHORIZATION
+            ),
+            arm_route(
+                context,
+                f"{provider}/roleDefinitions",
+                {"GET": Verb("", _definitions, query=("$filter",))},
+                AUTHORIZATION,
+            ),
             arm_route(context, f"{provider}/roleDefinitions/{{role}}", {"GET": Verb("", _definition)}, AUTHORIZATION),
         ]
     return made

@@ -6,11 +6,12 @@ from urllib.parse import urlencode
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from arcgate.control.arm.endpoint import Call, Verb, arm_route
+from arcgate.control.arm.endpoint import PAGING, Call, Verb, arm_route
 from arcgate.control.arm.versions import ARCGATE
 from arcgate.control.audit.queries import Place, read_page, records_statement
 from arcgate.control.context import ControlContext
 
+_QUERY = (*PAGING, "machine", "target", "verdict", "event", "since", "until", "correlationId")
 _PROVIDER = "/subscriptions/{subscription}/providers/Arcgate.Network"
 
 
@@ -18,7 +19,12 @@ def routes(context: ControlContext) -> list[Route]:
     """Return the routes of the audit store."""
     lists = {"auditRecords": _list_records, "openTunnels": _list_open}
     return [
-        arm_route(context, f"{_PROVIDER}/{name}", {"GET": Verb(f"Arcgate.Network/{name}/read", handler)}, ARCGATE)
+        arm_route(
+            context,
+            f"{_PROVIDER}/{name}",
+            {"GET": Verb(f"Arcgate.Network/{name}/read", handler, query=_QUERY)},
+            ARCGATE,
+        )
         for name, handler in lists.items()
     ]
 
