@@ -19,3 +19,10 @@ def database(request: pytest.FixtureRequest) -> Iterator[Database]:
     server = request.getfixturevalue("postgres") if request.param == "postgresql" else None
     with fresh_database(server) as made:
         yield made
+
+
+@pytest.fixture
+def postgresql(postgres: PostgresServer) -> Iterator[Database]:
+    """PostgreSQL alone, for what SQLite does not have."""
+    with fresh_database(postgres) as made:
+        yield made

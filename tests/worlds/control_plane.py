@@ -7,7 +7,7 @@ import tempfile
 import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -204,6 +204,17 @@ async def control_plane(folder: Path, database: Database | None = None, **settin
         yield ControlPlane(
             create_app(context), context, clock, admin.tenant_id, subscription.id, Identity(admin, token)
         )
+
+
+@asynccontextmanager
+async def other_node(plane: ControlPlane, folder: Path) -> AsyncIterator[ControlPlane]:
+    """Yield a second node on the same database, with the shared secrets in a state folder of its own."""
+    first = plane.context
+    shutil.copytree(first.configuration.state_dir / "secrets", folder / "secrets")
+    url = first.store.engine.url.render_as_string(hide_password=False)
+    changes = {"state_dir": folder, "database": DatabaseSettings(url=url)}
+    async with open_control(first.configuration.model_copy(update=changes), plane.clock) as context:
+        yield replace(plane, app=create_app(context), context=context)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from arcgate.control.arm.roles import MACHINE_ADMINISTRATOR, ONBOARDING, READER
 from arcgate.control.store.models import ExtensionRow
 from worlds.asgi import Reply
 from worlds.control_plane import MACHINES, ControlPlane, control_plane
+from worlds.databases import Database
 
 pytestmark = pytest.mark.anyio
 
@@ -30,8 +31,8 @@ BODY = {
 
 
 @pytest.fixture
-async def plane(tmp_path: Path) -> AsyncIterator[ControlPlane]:
-    async with control_plane(tmp_path) as made:
+async def plane(tmp_path: Path, database: Database) -> AsyncIterator[ControlPlane]:
+    async with control_plane(tmp_path, database) as made:
         await made.group()
         await made.machine()
         yield made

@@ -15,6 +15,7 @@ from arcgate.core.errors import StateError
 from worlds.asgi import Reply, ask
 from worlds.authority import Authority
 from worlds.control_plane import GATEWAYS, ControlPlane, control_plane
+from worlds.databases import Database
 from worlds.oidc_issuer import AUDIENCE, OidcIssuer, oidc_issuer
 
 pytestmark = pytest.mark.anyio
@@ -43,7 +44,7 @@ class World:
 
 
 @pytest.fixture
-async def world(tmp_path: Path, authority: Authority) -> AsyncIterator[World]:
+async def world(tmp_path: Path, authority: Authority, database: Database) -> AsyncIterator[World]:
     async with oidc_issuer(authority) as issuer:
         identity = {
             "issuer": issuer.url,
@@ -51,7 +52,7 @@ async def world(tmp_path: Path, authority: Authority) -> AsyncIterator[World]:
             "ca_file": authority.file,
             "owner_groups": ["administrators"],
         }
-        async with control_plane(tmp_path, identity=identity) as plane:
+        async with control_plane(tmp_path, database, identity=identity) as plane:
             await plane.group()
             yield World(plane, issuer)
 

@@ -8,13 +8,14 @@ import pytest
 from arcgate.control.login.tokens import KEY_DAYS, RELOAD_SECONDS, Tokens
 from worlds.asgi import ask
 from worlds.control_plane import AUDIENCE, BASE, ControlPlane, control_plane
+from worlds.databases import Database
 
 pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-async def plane(tmp_path: Path) -> AsyncIterator[ControlPlane]:
-    async with control_plane(tmp_path) as made:
+async def plane(tmp_path: Path, database: Database) -> AsyncIterator[ControlPlane]:
+    async with control_plane(tmp_path, database) as made:
         yield made
 
 
