@@ -44,14 +44,6 @@ class ResourceManager:
         ]
         return str(found[0]) if len(found) == 1 else None
 
-    async def has_group(self, subscription_id: str, group: str) -> bool:
-        """Say whether the resource group exists, as far as the caller may know."""
-        answer = await self._send("GET", _group(subscription_id, group), GROUPS)
-        if answer.status == 404:
-            return False
-        require_success(answer)
-        return True
-
     async def create_group(self, subscription_id: str, group: str, location: str) -> None:
         """Create the resource group."""
         require_success(await self._send("PUT", _group(subscription_id, group), GROUPS, {"location": location}))

@@ -116,10 +116,6 @@ class CertificateFacts:
         """When to renew."""
         return self.not_before + (self.not_after - self.not_before) / 2
 
-    def is_expired(self, now: datetime) -> bool:
-        """Say whether the certificate is no longer good."""
-        return now >= self.not_after
-
 
 def parse_certificate(pem: str | bytes) -> CertificateFacts:
     """Return facts of the first certificate in PEM text; raises AzcmError 107."""

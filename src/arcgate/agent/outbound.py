@@ -23,7 +23,6 @@ from arcgate.net.resolver import Resolver
 from arcgate.net.streams import ByteStream, PrefixedStream
 from arcgate.wire.connect import CORRELATION_FIELD, HAND_OVER_BULK, HAND_OVER_FIELD
 from arcgate.wire.frames import FRAMES_FIELD, FRAMES_VERSION
-from arcgate.wire.heads import Fields
 
 HELD_END = 30.0
 """Seconds that the end of a raw direction waits for the other one where an enterprise proxy is on the way: Squid,
@@ -34,12 +33,11 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Tunnel:
-    """An open way to a target. The gateway's name and the fields of its answer are empty for other ways."""
+    """An open way to a target; the gateway's name is empty for other ways."""
 
     stream: ByteStream
     route: Route
     gateway: str = ""
-    gateway_fields: Fields = ()
 
 
 def new_correlation_id() -> str:
@@ -79,8 +77,8 @@ class Outbound:
         match route.way:
             case Way.GATEWAY:
                 assert now.gateway is not None
-                stream, fields = await self._by_gateway(now.gateway, target, now, correlation_id)
-                return Tunnel(stream, route, now.gateway.name, fields)
+                stream = await self._by_gateway(now.gateway, target, now, correlation_id)
+                return Tunnel(stream, route, now.gateway.name)
             case Way.ENTERPRISE if now.proxy is not None:
                 return Tunnel(await self.hops.by_proxy(now.proxy, target, now), route)
             case Way.DIRECT:
@@ -135,8 +133,7 @@ class Outbound:
         return (await self.open(target, correlation_id=new_correlation_id())).stream
 
     async def _by_front(self, front: GatewayPlace, target: Target, now: Surroundings) -> ByteStream:
-        stream, _ = await self._by_gateway(front, target, now, new_correlation_id(), with_certificate=False)
-        return stream
+        return await self._by_gateway(front, target, now, new_correlation_id(), with_certificate=False)
 
     async def _dial_arc_proxy(self, arc_proxy: Target, now: Surroundings) -> ByteStream | None:
         """Return a connection to Arc Proxy; None when it is just starting: the way behind it is ours to take too."""
@@ -165,7 +162,7 @@ class Outbound:
         correlation_id: str,
         *,
         with_certificate: bool = True,
-    ) -> tuple[ByteStream, Fields]:
+    ) -> ByteStream:
         channel = await self.channels.acquire(gateway, now, with_certificate=with_certificate)
         try:
             return await self._connect(channel, target, now, correlation_id)
@@ -177,9 +174,7 @@ class Outbound:
         fresh = await self.channels.acquire(gateway, now, with_certificate=with_certificate, fresh=True)
         return await self._connect(fresh, target, now, correlation_id)
 
-    async def _connect(
-        self, channel: Channel, target: Target, now: Surroundings, correlation_id: str
-    ) -> tuple[ByteStream, Fields]:
+    async def _connect(self, channel: Channel, target: Target, now: Surroundings, correlation_id: str) -> ByteStream:
         """Return a tunnel on the channel, which is done with when the tunnel is; raises HopError."""
         gateway = channel.kind.gateway
         fields = (
@@ -197,7 +192,7 @@ class Outbound:
                 error.cause = await last_words(channel.tls) or error.cause
             await channel.tls.close()
             raise (explain(error, gateway) if isinstance(error, HopError) else error) from None
-        return self._on_channel(channel, stream, dict(answer), now), answer
+        return self._on_channel(channel, stream, dict(answer), now)
 
     def _on_channel(
         self, channel: Channel, stream: ByteStream, answer: dict[str, str], now: Surroundings

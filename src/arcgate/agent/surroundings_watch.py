@@ -14,11 +14,9 @@ from arcgate.agent.outbound import Outbound
 from arcgate.agent.paths import AgentPaths
 from arcgate.agent.state import is_running, read_arcproxy_state, read_goal, read_identity
 from arcgate.agent.surroundings import GatewayPlace, Surroundings, Timeouts
-from arcgate.core.addresses import AddressClass, classify
 from arcgate.core.errors import ArcgateError, StateError
 from arcgate.core.names import HostName, Target, parse_host
-from arcgate.core.routing import ConnectionType, Goal, Routing
-from arcgate.core.urls import Url
+from arcgate.core.routing import Goal, Routing
 from arcgate.net.resolver import Resolver, SystemResolver
 
 _log = structlog.get_logger(__name__)
@@ -126,11 +124,10 @@ class SurroundingsWatch:
 
     def _make(self) -> Surroundings:
         settings, cloud = self.settings.value, self.cloud.value
-        proxy = _usable_proxy(settings)
         routing = Routing(
             self.goal.value or Goal(),
-            ConnectionType(settings.connection_type),
-            proxy is not None,
+            settings.connection_type,
+            settings.proxy_url is not None,
             settings.proxy_bypass,
             own_ports=frozenset({settings.arcproxy_port}),
         )
@@ -138,7 +135,7 @@ class SurroundingsWatch:
         has_certificate = os.path.exists(self._paths.machine_certificate) and os.path.exists(self._paths.machine_key)
         return Surroundings(
             routing=routing,
-            proxy=proxy,
+            proxy=settings.proxy_url,
             gateway_address=settings.gateway_address,
             front=_front(cloud),
             control=cloud.control_hosts if cloud is not None else (),
@@ -161,16 +158,6 @@ def outbound_for_agent(
     """Return what opens the connections of himdsd and azcmagent; it follows the agent's files by itself."""
     watch = SurroundingsWatch(paths, environment, cloud=cloud)
     return Outbound(watch.for_agent, resolver or SystemResolver())
-
-
-def _usable_proxy(settings: LocalSettings) -> Url | None:
-    """Return the enterprise proxy, unless it is Arc Proxy: machine-wide HTTPS_PROXY may well name that."""
-    proxy = settings.proxy_url
-    if proxy is None or proxy.target.port != settings.arcproxy_port:
-        return proxy
-    host = proxy.target.host
-    is_ours = host == "localhost" or (not isinstance(host, str) and classify(host) is AddressClass.LOOPBACK)
-    return None if is_ours else proxy
 
 
 def _front(cloud: Cloud | None) -> GatewayPlace | None:

@@ -106,10 +106,6 @@ class Policy:
                 return verdict
         return Verdict(Reason.ADDRESS_NOT_ALLOWED, verdict.feature, verdict.rule, f"{address} is {kind}")
 
-    def patterns_of(self, gateway: Gateway) -> list[str]:
-        """Return the patterns that the gateway allows, as Arc Proxy needs them for routing."""
-        return [rule.pattern.text for rule in self._rules_of(gateway)]
-
     def _control_trie(self) -> PatternTrie[Rule]:
         assert self.snapshot.cloud is not None
         if "" not in self._machineless:

@@ -124,7 +124,6 @@ class Routing:
     connection_type: ConnectionType = ConnectionType.DEFAULT
     has_enterprise_proxy: bool = False
     proxy_bypass: tuple[EndpointPattern, ...] = ()
-    allow_http: bool = True
     own_ports: frozenset[int] = frozenset()
     _tries: dict[str, PatternTrie[bool]] = field(default_factory=dict, repr=False, compare=False)
 

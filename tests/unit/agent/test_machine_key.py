@@ -1,7 +1,7 @@
 """The machine's key: made once, readable by nobody else, and proof to the agent service."""
 
 import base64
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -71,8 +71,6 @@ def test_the_certificate_says_when_it_is_to_be_renewed(authority: Authority) -> 
     chain, _ = authority.issue("box.arcgate.test")
     facts = parse_certificate(chain.read_bytes())
     assert facts.not_before < facts.half_life < facts.not_after
-    assert not facts.is_expired(facts.not_after - timedelta(seconds=1))
-    assert facts.is_expired(facts.not_after)
     assert int(facts.serial, 16) > 0
 
 

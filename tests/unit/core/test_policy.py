@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from arcgate.core.addresses import AddressClass, Network, classify
 from arcgate.core.catalogue import shipped_catalogue
 from arcgate.core.names import Target, parse_authority
-from arcgate.core.policy import Admission, Identity, Policy
+from arcgate.core.policy import Admission, Identity, Policy, rules_of
 from arcgate.core.snapshot import Entry, Kind, Snapshot
 from arcgate.core.verdicts import ALLOWING, Reason, Verdict
 
@@ -179,12 +179,12 @@ def test_a_verdict_names_feature_and_rule() -> None:
 def test_a_feature_of_a_later_version_opens_nothing() -> None:
     one = policy(gw={"resourceId": "/g", "tenantId": TENANT, "allowedFeatures": ["FromTheFuture"]})
     assert one.decide(one.admit("gw", identity()), target("graph.microsoft.com")).reason is Reason.TARGET_NOT_ALLOWED
-    assert one.patterns_of(one.snapshot.gateways["gw"]) == []
+    assert rules_of(one.snapshot.gateways["gw"], one.snapshot, one.catalogue) == []
 
 
 def test_the_patterns_for_the_machine_are_those_that_the_gateway_lets_through() -> None:
     one = policy()
-    texts = one.patterns_of(one.snapshot.gateways["gw"])
+    texts = [rule.pattern.text for rule in rules_of(one.snapshot.gateways["gw"], one.snapshot, one.catalogue)]
     assert texts[:2] == ["*.corp.example:1433", "10.20.0.0/16:1433"]
     assert "*.monitoring.azure.com" in texts
     assert "graph.microsoft.com" not in texts

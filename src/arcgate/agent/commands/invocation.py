@@ -17,7 +17,6 @@ from arcgate.agent.log_file import LogFile
 from arcgate.agent.paths import AgentPaths
 from arcgate.agent.platform import Platform, current
 from arcgate.agent.state import read_identity
-from arcgate.core.errors import ArcgateError
 from arcgate.net.logs import configure_logging
 
 LARGEST_FILE = 1024 * 1024
@@ -149,7 +148,8 @@ def _read_file(context: click.Context, parameter: click.Parameter, value: str | 
 
 def _load(path: Path) -> dict[str, Any]:
     try:
-        data = path.read_bytes()[: LARGEST_FILE + 1]
+        with path.open("rb") as file:
+            data = file.read(LARGEST_FILE + 1)
         document = json.loads(data) if len(data) <= LARGEST_FILE else None
     except OSError as error:
         raise AzcmError(19, f"The file {path} can't be read.", cause=error.strerror or "") from None
@@ -165,8 +165,3 @@ def _load(path: Path) -> dict[str, Any]:
 def make_invocation(hidden: Mapping[str, str]) -> Invocation:
     """Return the invocation of this process."""
     return Invocation(AgentPaths.from_environment(), dict(os.environ), hidden)
-
-
-def reason_of(error: ArcgateError | OSError) -> str:
-    """Return an error on one line."""
-    return error.one_line() if isinstance(error, ArcgateError) else str(error)
