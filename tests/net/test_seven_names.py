@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from worlds.network_cloud import CONTROL_NAMES, DOMAIN, GATEWAY_ZONE
+from worlds.network_cloud import CONTROL_NAMES, DOMAIN, GATEWAY_ZONE, Operator
 from worlds.network_processes import wait_until
-from worlds.network_stage import Stage, stage
+from worlds.network_stage import GROUP, Stage, stage
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -15,6 +15,16 @@ pytestmark = pytest.mark.timeout(180)
 def seven() -> Iterator[Stage]:
     with stage(squid_allows=(f".{GATEWAY_ZONE}", *CONTROL_NAMES)) as built:
         yield built
+
+
+def test_a_service_principal_manages_gateways_without_a_person(seven: Stage) -> None:
+    made = seven.operator.ask("service-principal", "create", "--name", "automation", "--role", "Contributor")
+    robot = Operator(seven.operator.host, "robot")
+    tenant = seven.control.initial_admin["tenantId"]
+    robot.log_in_as_service_principal(seven.control.ca_file, made["clientId"], made["clientSecret"], tenant)
+    robot.ask("gateway", "create", "--name", "made-by-a-robot", "--resource-group", GROUP)
+    robot.arcgate("gateway", "delete", "--name", "made-by-a-robot", "--resource-group", GROUP, "--yes").succeeded()
+    assert seven.operator.ask("gateway", "list") == []
 
 
 def test_an_existing_machine_goes_over_to_a_gateway(seven: Stage) -> None:
