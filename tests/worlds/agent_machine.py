@@ -12,9 +12,10 @@ from typing import Any, cast
 
 import structlog
 
+from arcgate.agent.loopback import open_sockets
 from arcgate.agent.paths import AgentPaths
 from arcgate.agent.proxy.request_log import RotatingFile
-from arcgate.agent.proxy.service import ArcProxyService, open_sockets
+from arcgate.agent.proxy.service import ArcProxyService
 from arcgate.agent.surroundings_watch import SurroundingsWatch
 from arcgate.core.errors import Hop, HopError
 from arcgate.core.names import Address, HostName, parse_host

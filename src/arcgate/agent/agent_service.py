@@ -3,6 +3,7 @@
 The contract is docs/reference/protocols.md, sections 3 and 4.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -25,8 +26,12 @@ _log = structlog.get_logger(__name__)
 API_VERSION = "2.1"
 GOAL_WAIT = 25
 """Seconds that the service may keep a request for news of the goal."""
+TOKEN_TIMEOUT = 15.0
+"""Seconds; programs that ask for a token wait meanwhile."""
 LARGEST_GOAL = 8 * 1024 * 1024
 """Bytes."""
+
+_TOKEN = re.compile(r"[!-~]{1,16384}\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +40,16 @@ class HeartbeatAnswer:
 
     interval: float
     goal_revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityToken:
+    """An access token of the machine's identity; `expires_on` is in seconds since the epoch, by the server's clock."""
+
+    access_token: str = field(repr=False)
+    expires_on: int
+    resource: str
+    token_type: str = "Bearer"  # noqa: S105 - a kind
 
 
 async def discover(http: HttpClient, his: str, location: str) -> str:
@@ -97,6 +112,15 @@ class AgentService:
             raise
         except (KeyError, TypeError, ValueError, ArcgateError) as error:
             raise InputError("GOAL_INVALID", "The machine's goal can't be read.", cause=repr(error)) from None
+
+    async def token(self, resource: str) -> IdentityToken:
+        """Return a fresh token for the resource; raises HopError, ServiceRefusal or InputError (TOKEN_INVALID)."""
+        answer = await self._send("POST", "token", {"resource": resource}, timeout=TOKEN_TIMEOUT)
+        document = require_success(answer)
+        text, expires = document.get("access_token"), document.get("expires_on")
+        if not isinstance(text, str) or not _TOKEN.match(text) or type(expires) is not int or expires <= 0:
+            raise InputError("TOKEN_INVALID", "The agent service's answer holds no token.")
+        return IdentityToken(text, expires, resource)
 
     async def _send(self, method: str, path: str, document: Any = None, timeout: float = 30) -> Answer:
         answer = await self._send_once(method, path, document, timeout)

@@ -85,6 +85,7 @@ class LocalSettings:
     """proxy.url, or the environment variable that the proxy is from."""
     proxy_bypass: tuple[EndpointPattern, ...] = ()
     proxy_bypass_values: tuple[str, ...] = ()
+    himds_port: int = 40342
     arcproxy_port: int = 40343
     arcproxy_log_level: str = "info"
     gateway_address: Target | None = None
@@ -123,6 +124,7 @@ def settings_of(document: Mapping[str, Any], environment: Mapping[str, str]) -> 
         proxy_source=source,
         proxy_bypass=parse_proxy_bypass(values["proxy.bypass"]),
         proxy_bypass_values=tuple(values["proxy.bypass"]),
+        himds_port=values["himds.port"],
         arcproxy_port=values["arcproxy.port"],
         arcproxy_log_level=values["arcproxy.log.level"],
         gateway_address=parse_target(values["gateway.address"]) if values["gateway.address"] else None,

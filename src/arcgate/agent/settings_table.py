@@ -205,6 +205,15 @@ def _properties() -> tuple[Property, ...]:
             allowed=("full", "monitor"),
         ),
         Property(
+            "himds.port",
+            Kind.INTEGER,
+            40342,
+            "Port of the agent service on the loopback addresses, where programs get tokens; "
+            "clients know the default alone.",
+            least=1,
+            most=65535,
+        ),
+        Property(
             "arcproxy.port", Kind.INTEGER, 40343, "Port of Arc Proxy on the loopback addresses.", least=1, most=65535
         ),
         Property(

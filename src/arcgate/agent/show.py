@@ -133,7 +133,12 @@ def _path_fields(facts: Facts) -> list[Field]:
         Field("upstreamProxy", "Upstream Proxy", settings.proxy_url.origin if settings.proxy_url else ""),
         Field("gatewayUrl", "Gateway URL", facts.goal.gateway_url),
         Field("connectionType", "Connection Type", str(settings.connection_type)),
+        Field("metadataEndpoint", "Metadata Endpoint", _metadata_endpoint(facts)),
     ]
+
+
+def _metadata_endpoint(facts: Facts) -> str:
+    return facts.himds.metadata_endpoint if facts.services.get("himds") == "running" else ""
 
 
 def _machine_fields(facts: Facts) -> list[Field]:

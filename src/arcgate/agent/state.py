@@ -90,6 +90,8 @@ class HimdsState:
     """Seconds that the server's clock is ahead of ours."""
     certificate_not_after: str = ""
     """For `show` of users who may not read the certificate."""
+    metadata_endpoint: str = ""
+    """URL at which programs of this machine get tokens; empty while himdsd could not listen there."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,3 +99,30 @@ async def test_the_location_is_quoted() -> None:
     server = Server([(200, {"endpoint": "https://eastus.his/"})])
     assert await discover(cast("HttpClient", server), "https://gbl.his", "a&b/c") == "https://eastus.his"
     assert "location=a%26b%2Fc&" in server.requests[0]
+
+
+async def test_a_token_is_kept_out_of_logs(key: MachineKey) -> None:
+    service, server = _service(key, (200, {"access_token": "a.b.c", "expires_on": 1_800_000_000}))
+    token = await service.token("https://a.example/")
+    assert (token.access_token, token.expires_on, token.resource) == ("a.b.c", 1_800_000_000, "https://a.example/")
+    assert "a.b.c" not in repr(token)
+    assert server.requests == ["POST https://his/machine/machine/token"]
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {},
+        {"access_token": "a.b.c"},
+        {"access_token": 7, "expires_on": 1_800_000_000},
+        {"access_token": "a b", "expires_on": 1_800_000_000},
+        {"access_token": "a.b.c", "expires_on": "soon"},
+        {"access_token": "a.b.c", "expires_on": True},
+        None,
+    ],
+)
+async def test_an_answer_without_a_token_is_said_to_be_one(key: MachineKey, document: Any) -> None:
+    service, _ = _service(key, (200, document))
+    with pytest.raises(InputError) as caught:
+        await service.token("https://a.example/")
+    assert caught.value.code == "TOKEN_INVALID"

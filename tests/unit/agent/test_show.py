@@ -33,7 +33,7 @@ FACTS = Facts(
         "rollout-2026",
     ),
     goal=Goal(7, "/gateways/one", "abc.gw.arcgate.test"),
-    himds=HimdsState("Connected", "2026-05-04T11:58:00Z", goal_revision=7),
+    himds=HimdsState("Connected", "2026-05-04T11:58:00Z", goal_revision=7, metadata_endpoint="http://localhost:40342"),
     certificate_end=NOW + timedelta(days=80),
     services={"himds": "running", "arcproxy": "running"},
     logfile="/var/opt/azcmagent/log/himds.log",
@@ -65,6 +65,7 @@ Proxy Bypass List                        : Arc
 Upstream Proxy                           : http://proxy.corp.example:3128
 Gateway URL                              : https://abc.gw.arcgate.test
 Connection Type                          : default
+Metadata Endpoint                        : http://localhost:40342
 Cloud Provider                           : N/A
 Cloud Metadata                           :
 Manufacturer                             : QEMU
@@ -168,3 +169,8 @@ def test_an_unknown_property_is_not_found() -> None:
 def test_problems_with_files_are_part_of_the_error_details() -> None:
     facts = replace(FACTS, problems=("FILE_UNREADABLE: goal.json can't be read.",))
     assert "goal.json" in as_document(fields_of(facts))["errorDetails"]
+
+
+def test_a_stopped_agent_service_has_no_metadata_endpoint() -> None:
+    [shown] = select(fields_of(replace(FACTS, services={"himds": "stopped"})), "metadataEndpoint")
+    assert shown.value == ""

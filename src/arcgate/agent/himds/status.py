@@ -55,6 +55,12 @@ class StatusBoard:
         """Note the stored certificate's end; written with the next news."""
         self._state = replace(self._state, certificate_not_after=stamp(facts.not_after) if facts else "")
 
+    def endpoint_known(self, url: str) -> None:
+        """Note where the metadata endpoint listens, empty for nowhere."""
+        if url != self._state.metadata_endpoint:
+            self._state = replace(self._state, metadata_endpoint=url)
+            self._write()
+
     def has_failed(self, loop: str) -> bool:
         """Say whether a loop's last try failed."""
         return loop in self._failures

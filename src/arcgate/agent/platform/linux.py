@@ -46,13 +46,13 @@ class LinuxPlatform:
 
     def has_services_group(self) -> bool:
         """See Platform."""
-        return os.geteuid() == 0 and _group_id() is not None
+        return _own_group() is not None
 
     def share(self, path: Path, mode: int) -> None:
         """See Platform; files that others own already stay as they are."""
         try:
-            group = _group_id()
-            if os.geteuid() == 0 and group is not None:
+            group = _own_group()
+            if group is not None:
                 os.chown(path, -1, group)
             path.chmod(mode)
         except PermissionError:
@@ -126,6 +126,13 @@ def _group_id() -> int | None:
         return grp.getgrnam(GROUP).gr_gid
     except KeyError:
         return None
+
+
+def _own_group() -> int | None:
+    """Return the services' group when we may give files to it: as root, or as one of its members."""
+    group = _group_id()
+    may = os.geteuid() == 0 or group in {os.getegid(), *os.getgroups()}
+    return group if may else None
 
 
 def _systemctl(*arguments: str) -> str | None:

@@ -10,6 +10,7 @@ from typing import TextIO, cast
 
 import structlog
 
+from arcgate.agent.loopback import open_sockets
 from arcgate.agent.outbound import Outbound
 from arcgate.agent.paths import AgentPaths
 from arcgate.agent.proxy.arc_proxy import ArcProxy
@@ -18,7 +19,7 @@ from arcgate.agent.proxy.request_log import RotatingFile
 from arcgate.agent.state import ArcProxyState, ServiceLock, write_arcproxy_state
 from arcgate.agent.surroundings_watch import SurroundingsWatch
 from arcgate.core.errors import ArcgateError, StateError
-from arcgate.net.listener import Listener, listen
+from arcgate.net.listener import Listener
 from arcgate.net.logs import configure_logging
 from arcgate.net.resolver import Resolver, SystemResolver
 from arcgate.net.tasks import cancel, spawn
@@ -144,29 +145,6 @@ class ArcProxyService:
 
     def _limits(self) -> ProxyLimits:
         return ProxyLimits.of(self._watch.settings.value.values)
-
-
-def open_sockets(port: int) -> list[socket.socket]:
-    """Return listening sockets on both loopback addresses; raises StateError (LISTEN_FAILED) if one is taken."""
-    sockets = [listen("127.0.0.1", port)]
-    if not _has_ipv6_loopback():
-        _log.warning("this host has no ::1, Arc Proxy listens on 127.0.0.1 only")
-        return sockets
-    try:
-        sockets.append(listen("::1", int(sockets[0].getsockname()[1])))
-    except StateError:
-        sockets[0].close()
-        raise
-    return sockets
-
-
-def _has_ipv6_loopback() -> bool:
-    try:
-        with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
-            probe.bind(("::1", 0))
-    except OSError:
-        return False
-    return True
 
 
 async def _acquire(lock: ServiceLock) -> None:

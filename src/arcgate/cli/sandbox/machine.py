@@ -16,6 +16,7 @@ from arcgate.core.errors import ArcgateError, StateError
 from arcgate.net.files import write_json
 
 DEFAULT_PROXY_PORT = 40343
+DEFAULT_METADATA_PORT = 40342
 READY_TIMEOUT = 30.0
 """Seconds that the agent's services get to be at work."""
 LOOK = 0.05
@@ -33,6 +34,7 @@ class SandboxMachine:
         }
         self.paths = AgentPaths.from_environment(self.environment)
         self.proxy_port = DEFAULT_PROXY_PORT if default_port else free_port()
+        self.metadata_port = DEFAULT_METADATA_PORT if default_port else free_port()
 
     @property
     def command(self) -> str:
@@ -47,6 +49,7 @@ class SandboxMachine:
         settings.set("connection.type", "gateway")
         settings.set("arcproxy.port", str(self.proxy_port))
         settings.set("arcproxy.timeout.drain", "1")
+        settings.set("himds.port", str(self.metadata_port))
         settings.set("gateway.address", gateway_address)
         if enterprise_proxy:
             settings.set("proxy.url", enterprise_proxy)

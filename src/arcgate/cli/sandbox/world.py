@@ -82,6 +82,8 @@ class Sandbox:
                 "resourceId": self.machine_id,
                 "certificate": str(paths.machine_certificate),
                 "key": str(paths.machine_key),
+                "metadata": f"http://localhost:{self.machine.metadata_port}",
+                "tokens": str(paths.tokens),
             },
             "ca": str(self.plan.configuration.state_dir / "ca.pem"),
             "arm": self.endpoint,
