@@ -23,7 +23,7 @@ from types import TracebackType
 from typing import Self
 
 from worlds.authority import Authority
-from worlds.network_processes import Finished, Service, execute, wait_until
+from worlds.network_processes import Finished, Service, execute, last_words, wait_until
 
 PREFIX = "arcw"
 PROGRAMS = ("ip", "nft", "squid", "dnsmasq", "curl", "openssl", "setpriv")
@@ -182,6 +182,8 @@ class Network:
         self.hosts: dict[str, Host] = {}
         self.folder = Path()
         self.logs = Path()
+        self.further_logs: list[Path] = []
+        """Files that services write beside what they say."""
 
     def __enter__(self) -> Self:
         require_programs()
@@ -262,11 +264,13 @@ class Network:
             living.remove(self)
 
     def describe(self) -> str:
-        """Return the end of every service's log, for a failure's report."""
+        """Return the end of every service's log, and of the files that go with them, for a failure's report."""
         services = [service for host in self.hosts.values() for service in host.services]
-        return "\n".join(
+        said = [
             f"--- {one.name} ({'running' if one.is_running else one.code}) ---\n{one.last_words()}" for one in services
-        )
+        ]
+        written = [f"--- {file} ---\n{last_words(file)}" for file in self.further_logs if file.exists()]
+        return "\n".join((*said, *written))
 
     @property
     def _switch(self) -> str:

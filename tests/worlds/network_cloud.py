@@ -209,6 +209,7 @@ class Machine:
 
     def start_services(self) -> "Machine":
         """Start himdsd and arcproxyd and wait until Arc Proxy listens on both loopback addresses."""
+        self.host.network.further_logs += [self.home / "log" / name for name in ("arcproxy.log", "himds.log")]
         for name in ("himdsd", "arcproxyd"):
             program = str(self.root / "opt/azcmagent/bin" / name)
             self.services[name] = self.host.start(name, program, **self.environment)

@@ -159,7 +159,12 @@ class Service:
 
     def last_words(self) -> str:
         """The end of its log."""
-        return self.words[-LAST_WORDS:]
+        return last_words(self.log)
+
+
+def last_words(log: Path) -> str:
+    """Return the end of a log file."""
+    return log.read_text(errors="replace")[-LAST_WORDS:] if log.exists() else ""
 
 
 def _signal_process(pid: int, number: signal.Signals, process: "subprocess.Popen[bytes]") -> None:

@@ -90,6 +90,7 @@ class Squid:
     def start(self) -> "Squid":
         """Start Squid and wait until it listens."""
         self._folder.mkdir(exist_ok=True)
+        self.host.network.further_logs += [self._folder / "access.log", self._folder / "cache.log"]
         shutil.chown(self._folder, _SQUID_USER)
         configuration = self._folder / "squid.conf"
         configuration.write_text(self._configuration())
