@@ -25,7 +25,8 @@ from arcgate.core.snapshot import Snapshot
 from arcgate.gateway.accounting import Accounting
 from arcgate.gateway.front_door import FrontDoor, Names
 from arcgate.gateway.installer import Installer
-from arcgate.gateway.node import BATCH, ControlPlane, NodeTls, SnapshotWatch, TlsFiles, send_audit
+from arcgate.gateway.node import BATCH, ControlPlane, SnapshotWatch, send_audit
+from arcgate.gateway.node_tls import NodeTls, TlsFiles
 from arcgate.gateway.outbound import Outbound
 from arcgate.gateway.sessions import Sessions, Timeouts
 from arcgate.gateway.spool import Spool

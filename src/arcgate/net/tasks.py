@@ -1,10 +1,13 @@
 """The one way to start a task: it has a name, is referenced until it ends, and a crash of it is logged."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 import structlog
+
+from arcgate.core.errors import ArcgateError
+from arcgate.net.backoff import Backoff
 
 _log = structlog.get_logger(__name__)
 _running: set[asyncio.Task[Any]] = set()
@@ -18,6 +21,25 @@ def spawn(name: str, work: Coroutine[Any, Any, Result]) -> asyncio.Task[Result]:
     _running.add(task)
     task.add_done_callback(_finished)
     return task
+
+
+async def repeat(what: str, step: Callable[[], Awaitable[float]], backoff: Backoff) -> None:
+    """Do steps for as long as it runs; each returns the seconds to pause after it.
+
+    No failure ends it, be it the network's, a full disk's or a defect of ours: it is logged, and tried again later.
+    """
+    while True:
+        try:
+            pause = await step()
+            backoff.reset()
+        except (ArcgateError, OSError) as error:
+            pause = backoff.next()
+            cause = error.one_line() if isinstance(error, ArcgateError) else str(error)
+            _log.warning("failed, trying again", what=what, cause=cause, pause=round(pause, 1))
+        except Exception:
+            pause = backoff.next()
+            _log.exception("a step failed", what=what)
+        await asyncio.sleep(pause)
 
 
 class Share:

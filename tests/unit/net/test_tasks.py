@@ -6,7 +6,9 @@ import gc
 import pytest
 from structlog.testing import capture_logs
 
-from arcgate.net.tasks import cancel, spawn
+from arcgate.core.errors import StateError
+from arcgate.net.backoff import Backoff
+from arcgate.net.tasks import cancel, repeat, spawn
 from worlds.waiting import settled
 
 pytestmark = pytest.mark.anyio
@@ -71,3 +73,21 @@ async def test_cancelling_waits_until_the_tasks_have_cleaned_up() -> None:
     assert cleaned == [True, True]
     await cancel()
     await cancel(*tasks)
+
+
+async def test_a_step_that_fails_in_whatever_way_is_tried_again() -> None:
+    failures: list[Exception] = [StateError("ODD", "It is odd."), OSError("no space"), KeyError("a defect")]
+    done = asyncio.Event()
+
+    async def step() -> float:
+        if failures:
+            raise failures.pop(0)
+        done.set()
+        return 60
+
+    with capture_logs() as logs:
+        work = spawn("steps", repeat("do it", step, Backoff(lambda: 0.0, first=0.001)))
+        await asyncio.wait_for(done.wait(), 10)
+        await cancel(work)
+    assert [entry["log_level"] for entry in logs] == ["warning", "warning", "error"]
+    assert all(entry["what"] == "do it" for entry in logs)

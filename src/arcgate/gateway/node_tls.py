@@ -1,0 +1,135 @@
+"""The node's server certificate and the authorities of machines: kept on disk, renewed, loaded while it runs."""
+
+import asyncio
+import random
+import ssl
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import structlog
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from arcgate.core.errors import ArcgateError, InputError
+from arcgate.gateway.node import ControlPlane
+from arcgate.net.backoff import Backoff
+from arcgate.net.files import write_file
+from arcgate.net.http_client import Answer
+from arcgate.net.tasks import repeat
+from arcgate.net.tls import server_context
+
+LOOK_INTERVAL = 3600.0
+"""Seconds between looks at the certificate's age and the authorities."""
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """Where a worker keeps what its TLS needs: key and chain in one file (never a mixed pair), and authorities."""
+
+    folder: Path
+
+    @property
+    def server(self) -> Path:
+        """Key and certificate chain of the node."""
+        return self.folder / "server.pem"
+
+    @property
+    def authorities(self) -> Path:
+        """Authorities of machine certificates."""
+        return self.folder / "machine-authorities.pem"
+
+
+class NodeTls:
+    """The node's TLS context: from given files or issued by the control plane, renewed at two thirds of its life."""
+
+    def __init__(
+        self,
+        control: ControlPlane,
+        files: TlsFiles,
+        name: str,
+        given: tuple[Path, Path] | None,
+        minimum: ssl.TLSVersion,
+    ) -> None:
+        self._control = control
+        self._files = files
+        self._name = name
+        self._given = given
+        self._minimum = minimum
+        self._context: ssl.SSLContext | None = None
+        self.is_ready = asyncio.Event()
+
+    @property
+    def context(self) -> ssl.SSLContext:
+        """The context for new connections; only to be asked for once `is_ready`."""
+        assert self._context is not None
+        return self._context
+
+    async def keep(self) -> None:
+        """Load what is on disk, then renew and reload for as long as it runs."""
+        self._load_if_possible()
+        await repeat("keep the TLS files fresh", self._refresh, Backoff(random.random, 0.2, 60))
+
+    async def _refresh(self) -> float:
+        answer = await self._control.ask("GET", "/node/v1/authority")
+        write_file(self._files.authorities, _text(answer, "machineAuthorities"))
+        if self._given is None and self._is_due():
+            await self._obtain()
+        self._load()
+        return LOOK_INTERVAL
+
+    def _is_due(self) -> bool:
+        try:
+            certificate = x509.load_pem_x509_certificate(self._files.server.read_bytes())
+        except (OSError, ValueError):
+            return True
+        if self._name not in _dns_names(certificate):
+            return True
+        life = certificate.not_valid_after_utc - certificate.not_valid_before_utc
+        return datetime.now(UTC) > certificate.not_valid_after_utc - max(life / 3, timedelta(0))
+
+    async def _obtain(self) -> None:
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, self._name)])
+        csr = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, hashes.SHA256())
+        answer = await self._control.ask(
+            "POST", "/node/v1/certificate", {"csr": csr.public_bytes(serialization.Encoding.PEM).decode()}
+        )
+        chain = _text(answer, "certificate") + _text(answer, "chain")
+        private = key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        write_file(self._files.server, chain + private.decode())
+
+    def _load_if_possible(self) -> None:
+        if self._files.authorities.exists() and (self._given is not None or self._files.server.exists()):
+            try:
+                self._load()
+            except ArcgateError as error:
+                _log.error("the kept TLS files are of no use", cause=error.one_line())
+
+    def _load(self) -> None:
+        chain, key = self._given or (self._files.server, self._files.server)
+        authorities = self._files.authorities.read_text(encoding="ascii")
+        self._context = server_context(chain, key, client_authorities_pem=authorities, minimum=self._minimum)
+        self.is_ready.set()
+
+
+def _text(answer: Answer, key: str) -> str:
+    document = answer.json()
+    text = document.get(key) if isinstance(document, dict) else None
+    if not isinstance(text, str) or not text:
+        raise InputError("NODE_ANSWER_INVALID", f"The control plane's answer holds no {key}.")
+    return text
+
+
+def _dns_names(certificate: x509.Certificate) -> list[str]:
+    try:
+        extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    except x509.ExtensionNotFound:
+        return []
+    return extension.value.get_values_for_type(x509.DNSName)
