@@ -58,7 +58,7 @@ class PostgresServer:
         command = [_program("postgres"), "-D", str(self.folder / "data"), "-p", str(self.port), "-k", str(self.folder)]
         for name, value in {**_SETTINGS, "listen_addresses": "127.0.0.1"}.items():
             command += ["-c", f"{name}={value}"]
-        # Whatever becomes of the tests' process, the server goes with it.
+        # Whatever becomes of the thread that starts it (so it should be the main one), the server goes with it.
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 ["setpriv", "--pdeathsig", "INT", "--", *command], stderr=log, **self._as_whom()

@@ -24,6 +24,7 @@ WRITERS_LOCK = 0x6172636761746501
 
 _DEFAULTS = {
     "application_name": "arcgate",
+    "client_encoding": "UTF8",
     "connect_timeout": "5",
     # A server that vanished without a word is noticed within half a minute.
     "keepalives_idle": "10",
