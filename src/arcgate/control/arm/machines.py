@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+from pydantic import Field
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import JSONResponse, Response
@@ -34,6 +35,7 @@ READ, WRITE, DELETE = (f"{MACHINE_TYPE}/{verb}" for verb in ("read", "write", "d
 REVOKE = "Arcgate.Network/machines/revokeCertificate/action"
 LARGEST_PROPERTIES = 256 * 1024
 """Characters of a machine's properties as JSON."""
+LONGEST_KIND = 30
 
 _GUID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}\Z")
 
@@ -41,7 +43,7 @@ _GUID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}\Z")
 class MachineBody(ResourceBody):
     """The body of PUT and PATCH. Properties that we don't know are left aside: newer clients have more."""
 
-    kind: str | None = None
+    kind: str | None = Field(None, max_length=LONGEST_KIND)
     identity: dict[str, Any] | None = None
     properties: dict[str, Any] | None = None
     resources: ReadOnly = None
