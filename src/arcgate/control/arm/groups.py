@@ -1,22 +1,22 @@
 """Resource groups, and the list of all resources of a subscription or group."""
 
-import re
+from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import literal, select, union_all
+from sqlalchemy import ColumnElement, literal, select, union_all
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute
 
 from arcgate.control.arm import endpoint_sets, gateways, machines
 from arcgate.control.arm.endpoint import PAGING, Call, Verb, arm_route
 from arcgate.control.arm.fields import ReadOnly, ResourceBody, require_location, require_name
+from arcgate.control.arm.filters import GROUP_FIELDS, RESOURCE_FIELDS, caseless, parse_filter, tag_conditions
 from arcgate.control.arm.lookups import group_key, require_group
 from arcgate.control.arm.operations import group_headers, record_done
 from arcgate.control.arm.paging import make_token, next_link, page_of, page_size, read_token, visible
 from arcgate.control.arm.stamps import check_preconditions, etag_of, stamp_change, stamp_new
 from arcgate.control.arm.versions import RESOURCES
 from arcgate.control.context import ControlContext
-from arcgate.control.failures import ApiError
 from arcgate.control.store import Transaction
 from arcgate.control.store.models import EndpointSetRow, ExtensionRow, GatewayRow, MachineRow, ResourceGroup
 from arcgate.core.resource_ids import ENDPOINT_SET_TYPE, EXTENSION_TYPE, GATEWAY_TYPE, MACHINE_TYPE
@@ -26,7 +26,6 @@ _NAMESPACE = "Microsoft.Resources/subscriptions/resourceGroups"
 READ, WRITE, DELETE = (f"{_NAMESPACE}/{verb}" for verb in ("read", "write", "delete"))
 READ_RESOURCES = "Microsoft.Resources/subscriptions/resources/read"
 
-_FILTER = re.compile(r"\s*resourceType\s+eq\s+'(?P<type>[A-Za-z0-9./]{1,200})'\s*\Z", re.IGNORECASE)
 _TYPES: dict[str, type[GatewayRow | MachineRow | ExtensionRow | EndpointSetRow]] = {
     GATEWAY_TYPE: GatewayRow,
     MACHINE_TYPE: MachineRow,
@@ -54,7 +53,7 @@ def routes(context: ControlContext) -> list[BaseRoute]:
     }
     return [
         arm_route(context, f"{groups}/{{group}}", verbs, RESOURCES),
-        arm_route(context, groups, {"GET": Verb("", _list, query=PAGING)}, RESOURCES),
+        arm_route(context, groups, {"GET": Verb("", _list, query=(*PAGING, "$filter"))}, RESOURCES),
         arm_route(
             context,
             f"{groups}/{{group}}/resources",
@@ -97,7 +96,10 @@ async def _head(call: Call) -> Response:
 
 
 async def _list(call: Call) -> Response:
-    statement = select(ResourceGroup).where(ResourceGroup.subscription_id == call.subscription_id)
+    wanted = parse_filter(call.option("$filter"), GROUP_FIELDS)
+    statement = select(ResourceGroup).where(
+        ResourceGroup.subscription_id == call.subscription_id, *tag_conditions(wanted, ResourceGroup.tags)
+    )
     condition = visible(call, READ, ResourceGroup.key, f"/subscriptions/{call.subscription_id}")
     if condition is not None:
         statement = statement.where(condition)
@@ -165,10 +167,11 @@ async def _empty(transaction: Transaction, call: Call, group: ResourceGroup) -> 
 
 async def _list_resources(call: Call) -> Response:
     scope = f"/subscriptions/{call.subscription_id}"
-    wanted = _wanted_type(call.option("$filter"))
+    wanted = parse_filter(call.option("$filter"), RESOURCE_FIELDS)
+    wanted_type = wanted.get("resourcetype", "").lower()
     selects = []
     for name, model in _TYPES.items():
-        if wanted not in ("", name.lower()):
+        if wanted_type not in ("", name.lower()):
             continue
         statement = select(
             model.key, model.resource_id, model.name, literal(name).label("type"), model.location, model.tags
@@ -176,6 +179,7 @@ async def _list_resources(call: Call) -> Response:
         statement = statement.where(model.subscription_id == call.subscription_id)
         if "group" in call.parameters:
             statement = statement.where(model.group_key == group_key(call))
+        statement = statement.where(*_conditions(call, wanted, model))
         condition = visible(call, f"{name}/read", model.key, scope)
         selects.append(statement if condition is None else statement.where(condition))
     if not selects:
@@ -193,6 +197,16 @@ async def _list_resources(call: Call) -> Response:
     return JSONResponse(page)
 
 
+def _conditions(call: Call, wanted: Mapping[str, str], model: Any) -> list[ColumnElement[bool]]:
+    """Return what a filter wants of the rows of a type, which is looked at before."""
+    columns = {"name": model.name, "location": model.location}
+    conditions = [caseless(column, wanted[name]) for name, column in columns.items() if name in wanted]
+    if "resourcegroup" in wanted:
+        group = f"/subscriptions/{call.subscription_id}/resourcegroups/{wanted['resourcegroup'].lower()}"
+        conditions.append(model.group_key == group)
+    return [*conditions, *tag_conditions(wanted, model.tags)]
+
+
 def _resource(row: Any) -> dict[str, Any]:
     return {
         "id": row.resource_id,
@@ -206,17 +220,3 @@ def _resource(row: Any) -> dict[str, Any]:
 def _full_name(resource_id: str) -> str:
     """Return the name with those of the resources above it, as lists of resources show it."""
     return "/".join(resource_id.rpartition("/providers/")[2].split("/")[2::2])
-
-
-def _wanted_type(text: str) -> str:
-    if not text:
-        return ""
-    match = _FILTER.match(text)
-    if match is None:
-        raise ApiError(
-            400,
-            "InvalidFilterInQueryString",
-            "The $filter is not supported.",
-            remedy="Write resourceType eq 'NAMESPACE/TYPE'.",
-        )
-    return match["type"].lower()
