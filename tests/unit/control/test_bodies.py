@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arcgate.control.bodies import DEEPEST, parse_json
+from arcgate.control.bodies import DEEPEST, parse_json, without_nul
 from arcgate.control.failures import ApiError
 
 SCALARS = st.none() | st.booleans() | st.integers(-(2**63), 2**63) | st.text()
@@ -58,3 +58,16 @@ def test_nesting_ends_somewhere() -> None:
 
 def test_pairs_of_surrogates_are_characters() -> None:
     assert parse_json(b'"\\ud83d\\ude00"') == "\U0001f600"
+
+
+@pytest.mark.parametrize("text", ["\0", "a\0b", "\\\0", "\\\\\0\\u0000"])
+def test_nul_is_refused_wherever_it_stands(text: str) -> None:
+    for document in ({"a": text}, {text: 1}, {"a": [{"b": [text]}]}):
+        with pytest.raises(ApiError) as caught:
+            without_nul(document)
+        assert caught.value.code == "InvalidRequestContent"
+
+
+@pytest.mark.parametrize("text", ["", "\\u0000", "\\\\u0000", "\x01", "u0000"])
+def test_what_only_looks_like_nul_is_taken(text: str) -> None:
+    assert without_nul({"a": text, text: "a"})

@@ -57,3 +57,15 @@ async def test_closing_ends_all_waits_now_and_later() -> None:
     changes.close()
     assert not await task
     assert not await changes.wait(changes.ticket("a"), 10)
+
+
+async def test_everybody_wakes_when_changes_may_have_been_missed() -> None:
+    changes = Changes()
+    before = changes.ticket("a")
+    tasks = [spawn("waiter", changes.wait(changes.ticket(*topics), 10)) for topics in (("a", "b"), ("b",), ("c",))]
+    await _until_waiting(changes, 4)
+    changes.notify_all()
+    assert await asyncio.gather(*tasks) == [True, True, True]
+    assert await changes.wait(before, 0)
+    assert changes.waiters == 0
+    assert not await changes.wait(changes.ticket("a", "c"), 0)

@@ -205,12 +205,12 @@ def _summary(reply: Reply) -> tuple[int, str, str]:
     return reply.status, error.get("code", ""), error.get("message", "")
 
 
-@pytest.mark.parametrize(
-    "requests", [_writes(), _reads(), _sign_ins(), _node_reports()], ids=["writes", "reads", "sign-ins", "nodes"]
-)
-async def test_odd_requests_have_the_same_answers(planes: list[ControlPlane], requests: list[Asked]) -> None:
+@pytest.mark.parametrize("requests", [_writes, _reads, _sign_ins, _node_reports])
+async def test_odd_requests_have_the_same_answers(
+    planes: list[ControlPlane], requests: Callable[[], list[Asked]]
+) -> None:
     differences = []
-    for asked in requests:
+    for asked in requests():
         ours, theirs = [_summary(await _answer(plane, asked)) for plane in planes]
         replaced = tuple(str(part).replace(planes[1].subscription_id, planes[0].subscription_id) for part in theirs)
         if tuple(map(str, ours)) != replaced or ours[0] >= 500:
