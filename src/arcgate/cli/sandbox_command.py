@@ -35,7 +35,7 @@ from arcgate.net.tasks import cancel, spawn
     type=click.Choice(["random", "default"]),
     default="random",
     show_default=True,
-    help="default: 443 for the server, 40343 for Arc Proxy.",
+    help="default: 443 for the server, 40342 and 40343 for the machine.",
 )
 def sandbox_command(
     as_json: bool,
