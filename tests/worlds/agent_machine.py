@@ -12,9 +12,9 @@ from typing import Any, cast
 
 import structlog
 
+from arcgate.agent.log_file import LogFile
 from arcgate.agent.loopback import open_sockets
 from arcgate.agent.paths import AgentPaths
-from arcgate.agent.proxy.request_log import RotatingFile
 from arcgate.agent.proxy.service import ArcProxyService
 from arcgate.agent.surroundings_watch import SurroundingsWatch
 from arcgate.core.errors import Hop, HopError
@@ -189,8 +189,8 @@ async def agent_machine(folder: Path, authority: Authority) -> AsyncIterator[Age
     )
     paths.prepare()
     machine = AgentMachine(paths, authority)
-    log_file = RotatingFile(paths.arcproxy_log)
-    configure_logging("debug", file=cast("Any", log_file))
+    log = LogFile(paths.arcproxy_log)
+    configure_logging("debug", file=log.as_text())
     sockets = _free_sockets()
     machine.port = sockets[0].getsockname()[1]
     machine.set(arcproxy_port=machine.port)
@@ -205,7 +205,7 @@ async def agent_machine(folder: Path, authority: Authority) -> AsyncIterator[Age
         machine.paths.local_configuration.unlink()  # whatever the test has made of it
         machine.set(arcproxy_timeout_drain=0)
         await machine.service.stop()
-        log_file.close()
+        log.close()
         structlog.reset_defaults()
 
 

@@ -208,7 +208,8 @@ class ServiceLock:
 def is_running(path: Path) -> bool:
     """Say whether a service holds the lock."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        # Somebody with the services' rights may have put a FIFO there, which would keep root waiting.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0))
     except OSError:
         return False
     try:

@@ -48,8 +48,8 @@ class Platform(Protocol):
         """Say whether we run as root or administrator."""
         ...
 
-    def share(self, path: Path, mode: int) -> None:
-        """Set a file's or folder's mode, and the services' group when we may and it exists."""
+    def share(self, place: Path | int, mode: int) -> None:
+        """Set the mode of a file, folder or open descriptor, and the services' group when we may and it exists."""
         ...
 
     def has_services_group(self) -> bool:

@@ -1,5 +1,7 @@
 """Linux: systemd's units, flock, the group himds and the folders of the original's packages."""
 
+import contextlib
+import errno
 import fcntl
 import grp
 import os
@@ -48,15 +50,22 @@ class LinuxPlatform:
         """See Platform."""
         return _own_group() is not None
 
-    def share(self, path: Path, mode: int) -> None:
-        """See Platform; files that others own already stay as they are."""
-        try:
-            group = _own_group()
-            if group is not None:
-                os.chown(path, -1, group)
-            path.chmod(mode)
-        except PermissionError:
+    def share(self, place: Path | int, mode: int) -> None:
+        """See Platform; files that others own already stay as they are, and what a link leads to does too."""
+        if isinstance(place, int):
+            _share(place, mode)
             return
+        try:
+            # By descriptor: in a folder that the services may write, a path could lead root elsewhere by now.
+            descriptor = os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError as error:
+            if error.errno in {errno.ELOOP, errno.EACCES, errno.EPERM}:
+                return
+            raise
+        try:
+            _share(descriptor, mode)
+        finally:
+            os.close(descriptor)
 
     def try_lock(self, descriptor: int) -> bool:
         """See Platform."""
@@ -126,6 +135,14 @@ def _group_id() -> int | None:
         return grp.getgrnam(GROUP).gr_gid
     except KeyError:
         return None
+
+
+def _share(descriptor: int, mode: int) -> None:
+    with contextlib.suppress(PermissionError):
+        group = _own_group()
+        if group is not None:
+            os.fchown(descriptor, -1, group)
+        os.fchmod(descriptor, mode)
 
 
 def _own_group() -> int | None:

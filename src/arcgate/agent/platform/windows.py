@@ -55,7 +55,7 @@ class WindowsPlatform:
         """See Platform; access lists of the folders, set by the installer, do this here."""
         return False
 
-    def share(self, path: Path, mode: int) -> None:
+    def share(self, place: Path | int, mode: int) -> None:
         """See Platform; files inherit the access list of their folder."""
 
     def try_lock(self, descriptor: int) -> bool:

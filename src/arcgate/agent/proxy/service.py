@@ -1,4 +1,4 @@
-"""`arcproxyd`: Arc Proxy as a foreground service, until SIGTERM."""
+"""The process `arcproxyd`: Arc Proxy in the foreground, under systemd, in a container or by hand."""
 
 import asyncio
 import contextlib
@@ -6,19 +6,20 @@ import os
 import signal
 import socket
 import sys
-from typing import TextIO, cast
 
+import click
 import structlog
 
+from arcgate import __version__
+from arcgate.agent.log_file import LogFile
 from arcgate.agent.loopback import open_sockets
 from arcgate.agent.outbound import Outbound
 from arcgate.agent.paths import AgentPaths
 from arcgate.agent.proxy.arc_proxy import ArcProxy
 from arcgate.agent.proxy.limits import ProxyLimits
-from arcgate.agent.proxy.request_log import RotatingFile
 from arcgate.agent.state import ArcProxyState, ServiceLock, write_arcproxy_state
 from arcgate.agent.surroundings_watch import SurroundingsWatch
-from arcgate.core.errors import ArcgateError, StateError
+from arcgate.core.errors import ArcgateError
 from arcgate.net.listener import Listener
 from arcgate.net.logs import configure_logging
 from arcgate.net.resolver import Resolver, SystemResolver
@@ -28,12 +29,16 @@ _log = structlog.get_logger("arcproxyd")
 
 POLL = 0.5
 """Seconds between looks at the agent's files."""
-LOCK_PATIENCE = 1.0
-"""Seconds that we try for the lock: whoever asks whether we run holds it for a moment."""
 
 
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="arcproxyd")
 def main() -> None:
-    """Run Arc Proxy; the exit code is 0 after SIGTERM, 1 when it can't start."""
+    """Carry this machine's requests: Arc Proxy, on 127.0.0.1:40343 (arcproxy.port). Runs until SIGTERM or Ctrl-C.
+
+    It follows the settings, the goal and the certificate by itself. It logs one line for each request to
+    log/arcproxy.log below /var/opt/azcmagent (AZCMAGENT_HOME moves that).
+    """
     paths = AgentPaths.from_environment()
     try:
         paths.prepare()
@@ -46,20 +51,18 @@ def main() -> None:
 
 async def run(paths: AgentPaths, resolver: Resolver | None = None) -> None:
     """Serve until SIGTERM or SIGINT; raises StateError when the port is taken or another arcproxyd runs."""
-    log_file = RotatingFile(paths.arcproxy_log)
+    log = LogFile(paths.arcproxy_log)
     try:
-        configure_logging(file=cast("TextIO", log_file))
+        configure_logging(file=log.as_text())
         watch = SurroundingsWatch(paths)
-        configure_logging(watch.settings.value.arcproxy_log_level, file=cast("TextIO", log_file))
+        configure_logging(watch.settings.value.arcproxy_log_level, file=log.as_text())
         await _serve(paths, watch, resolver or SystemResolver())
     finally:
-        log_file.close()
+        log.close()
 
 
 async def _serve(paths: AgentPaths, watch: SurroundingsWatch, resolver: Resolver) -> None:
-    lock = ServiceLock(paths.arcproxyd_lock)
-    await _acquire(lock)
-    try:
+    with ServiceLock(paths.arcproxyd_lock):
         sockets = open_sockets(watch.settings.value.arcproxy_port)
         _raise_descriptor_limit()
         service = ArcProxyService(paths, watch, resolver, sockets)
@@ -68,8 +71,6 @@ async def _serve(paths: AgentPaths, watch: SurroundingsWatch, resolver: Resolver
         await service.start()
         await stopping.wait()
         await service.stop()
-    finally:
-        lock.release()
 
 
 class ArcProxyService:
@@ -145,16 +146,6 @@ class ArcProxyService:
 
     def _limits(self) -> ProxyLimits:
         return ProxyLimits.of(self._watch.settings.value.values)
-
-
-async def _acquire(lock: ServiceLock) -> None:
-    tries = int(LOCK_PATIENCE / 0.1)
-    for _ in range(tries):
-        with contextlib.suppress(StateError):
-            lock.acquire()
-            return
-        await asyncio.sleep(0.1)
-    lock.acquire()
 
 
 def _on_signals(stopping: asyncio.Event) -> None:

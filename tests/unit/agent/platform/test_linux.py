@@ -66,6 +66,26 @@ def test_files_of_others_stay_as_they_are(monkeypatch: pytest.MonkeyPatch, tmp_p
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError
 
-    monkeypatch.setattr(Path, "chmod", refuse)
+    monkeypatch.setattr(os, "fchmod", refuse)
     LinuxPlatform().share(path, 0o640)
     assert path.stat().st_mode == mode
+
+
+def test_sharing_never_follows_a_link(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("")
+    victim.chmod(0o600)
+    (tmp_path / "link").symlink_to(victim)
+    LinuxPlatform().share(tmp_path / "link", 0o666)
+    assert victim.stat().st_mode & 0o777 == 0o600
+
+
+def test_an_open_file_is_shared_whatever_its_path_leads_to_by_now(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    with path.open("w") as file:
+        path.rename(tmp_path / "moved")
+        path.write_text("")
+        path.chmod(0o600)
+        LinuxPlatform().share(file.fileno(), 0o640)
+    assert (tmp_path / "moved").stat().st_mode & 0o777 == 0o640
+    assert path.stat().st_mode & 0o777 == 0o600
