@@ -182,7 +182,9 @@ SETS = "resourceGroups/servers/providers/Arcgate.Network/endpointSets"
 
 
 @asynccontextmanager
-async def control_plane(folder: Path, database: Database | None = None, **settings: Any) -> AsyncIterator[ControlPlane]:
+async def control_plane(
+    folder: Path, database: Database | None = None, connections: int = 20, **settings: Any
+) -> AsyncIterator[ControlPlane]:
     """Yield a control plane over a new state folder, with the first tenant, subscription and admin.
 
     Its database is SQLite in that folder unless another one is given.
@@ -193,8 +195,8 @@ async def control_plane(folder: Path, database: Database | None = None, **settin
         first = await _first_state(database)
         shutil.copytree(first.state, state)
         template = first.template
-    url = database.url(state, template)
-    configuration = Configuration.model_validate({"state_dir": state, "database": {"url": url}, **settings})
+    where = {"url": database.url(state, template), "connections": connections}
+    configuration = Configuration.model_validate({"state_dir": state, "database": where, **settings})
     clock = Clock()
     async with open_control(configuration, clock) as context:
         async with context.store.read() as session:

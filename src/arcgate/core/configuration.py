@@ -73,7 +73,12 @@ class TlsSettings(Section):
 class DatabaseSettings(Section):
     """Where the control plane keeps its truth."""
 
-    url: str = Field("", description="SQLAlchemy URL; empty means SQLite below state_dir.")
+    url: str = Field(
+        "", description="postgresql+psycopg://USER:PASSWORD@HOST:PORT/DATABASE; empty means SQLite below state_dir."
+    )
+    connections: int = Field(
+        20, ge=1, le=500, description="Most connections of a control-plane node to PostgreSQL, beside one for notices."
+    )
 
 
 class ControlSettings(Section):

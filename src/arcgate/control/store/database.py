@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import event, select, update
 from sqlalchemy.engine import URL, Connection
+from sqlalchemy.exc import TimeoutError as DatabaseTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
 BUSY_TIMEOUT = 10
 """Seconds that a writer waits for another process's write."""
+
+LONGEST_TRANSACTION = 60
+"""Seconds from the wish to begin until the end; a database that does not answer must not hold a request for ever."""
 
 _WRITES = "arcgate_writes"
 
@@ -73,13 +77,16 @@ class Store:
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:
         """Yield a session that sees one state of the database; nothing that is done in it is kept."""
-        async with AsyncSession(self._reading_engine, expire_on_commit=False, autoflush=False) as session:
+        async with (
+            _bounded(),
+            AsyncSession(self._reading_engine, expire_on_commit=False, autoflush=False) as session,
+        ):
             yield session
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[Transaction]:
         """Yield a transaction; it is committed, and then announced, unless the block raises."""
-        async with self._turn, AsyncSession(self._writing_engine, expire_on_commit=False) as session:
+        async with _bounded(), self._turn, AsyncSession(self._writing_engine, expire_on_commit=False) as session:
             transaction = Transaction(session)
             async with session.begin():
                 yield transaction
@@ -101,6 +108,17 @@ class Store:
     async def close(self) -> None:
         """Close all connections."""
         await self.engine.dispose()
+
+
+@asynccontextmanager
+async def _bounded() -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(LONGEST_TRANSACTION) as limit:
+            yield
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        raise DatabaseTimeoutError("the database did not answer in time") from None
 
 
 async def read_revision(session: AsyncSession) -> int:
@@ -128,7 +146,7 @@ def open_store(configuration: Configuration, changes: Changes) -> Store:
     """
     url = database_url(configuration)
     if url.get_backend_name() == "postgresql":
-        return Store(make_engine(url, _WRITES), changes)
+        return Store(make_engine(url, _WRITES, configuration.database.connections), changes)
     if not configuration.database.url:
         path = default_file(configuration.state_dir)
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -13,8 +13,6 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from arcgate.core.errors import StateError
 
-CONNECTIONS = 20
-"""Most connections of one node, beside the one that hears of changes."""
 LOCK_TIMEOUT = 10
 """Seconds that a writer waits for another node's write, and a request for a free connection."""
 STALLED_TIMEOUT = 15
@@ -44,8 +42,8 @@ def connection_options(url: URL) -> dict[str, str]:
     return {name: value for name, value in _DEFAULTS.items() if name not in url.query}
 
 
-def make_engine(url: URL, writes: str) -> AsyncEngine:
-    """Return the engine; transactions with the execution option `writes` wait for their turn.
+def make_engine(url: URL, writes: str, connections: int) -> AsyncEngine:
+    """Return the engine of so many connections; transactions with the execution option `writes` wait for their turn.
 
     Raises StateError (DRIVER_MISSING) when the driver is not installed.
     """
@@ -53,7 +51,7 @@ def make_engine(url: URL, writes: str) -> AsyncEngine:
         engine = create_async_engine(
             url,
             pool_pre_ping=True,  # after a restart of the server, the first look finds the dead connections
-            pool_size=CONNECTIONS,
+            pool_size=connections,
             max_overflow=0,
             pool_timeout=LOCK_TIMEOUT,
             connect_args=connection_options(url),

@@ -32,6 +32,7 @@ from worlds.waiting import until
 pytestmark = pytest.mark.anyio
 
 Nodes = tuple[ControlPlane, ControlPlane]
+BACKENDS = "SELECT pid FROM pg_stat_activity WHERE application_name = 'arcgate' AND datname = {}"
 LISTENERS = "SELECT pid FROM pg_stat_activity WHERE query LIKE 'LISTEN%' AND datname = {}"
 
 
@@ -226,13 +227,28 @@ async def test_a_node_that_stops_in_the_middle_of_a_write_does_not_stop_the_othe
         assert (await first.group()).status == 201
 
 
-async def test_more_requests_than_connections_are_all_answered(
-    tmp_path: Path, postgresql: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("arcgate.control.store.postgresql.CONNECTIONS", 2)
-    async with control_plane(tmp_path, postgresql) as plane:
+async def test_more_requests_than_connections_are_all_answered(tmp_path: Path, postgresql: Database) -> None:
+    async with control_plane(tmp_path, postgresql, connections=2) as plane:
         replies = await asyncio.gather(*(plane.group(f"group-{number}") for number in range(40)))
     assert {reply.status for reply in replies} == {201}
+
+
+async def test_a_server_that_does_not_answer_holds_no_request_for_ever(
+    plane: ControlPlane, postgres: PostgresServer, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("arcgate.control.store.database.LONGEST_TRANSACTION", 0.3)
+    backends = [pid for (pid,) in postgres.run(sql.SQL(BACKENDS).format(name))]
+    assert backends
+    for pid in backends:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        reply = await plane.gateway("gw")
+        assert (reply.status, reply.code) == (503, "ServerBusy")
+    finally:
+        for pid in backends:
+            os.kill(pid, signal.SIGCONT)
+    monkeypatch.undo()
+    assert (await plane.gateway("gw")).status == 201
 
 
 # Starting
