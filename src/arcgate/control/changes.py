@@ -2,7 +2,8 @@
 
 Topics: "entries" (any snapshot entry), "machine:<id>", "gateway:<prefix>", "endpointSets:<tenant id>",
 "operation:<id>". A waiter takes a ticket, reads the database, and waits with the ticket: a change between
-the two is not missed. What another node of the control plane changed is fed in by the same `notify`.
+the two is not missed. What another node of the control plane changed comes in by the same `notify`
+(arcgate.control.store.notices).
 """
 
 import asyncio

@@ -1,6 +1,7 @@
 """The published entries, kept in memory so that thousands of waiting machines don't each read the database.
 
-A change of this process is seen by its topic; one of another control node after `LONGEST_AGE` at the latest.
+A change of this process is seen by its topic, one of another control node by its notice, and where none comes
+after `LONGEST_AGE` at the latest.
 Removed keys are kept: their revisions count in goals.
 """
 
