@@ -5,7 +5,7 @@ import socket
 import structlog
 
 from arcgate.core.errors import StateError
-from arcgate.net.listener import listen
+from arcgate.net.listener import has_ipv6_loopback, listen
 
 _log = structlog.get_logger(__name__)
 
@@ -13,7 +13,7 @@ _log = structlog.get_logger(__name__)
 def open_sockets(port: int) -> list[socket.socket]:
     """Return listening sockets on both loopback addresses; raises StateError (LISTEN_FAILED) if one is taken."""
     sockets = [listen("127.0.0.1", port)]
-    if not _has_ipv6_loopback():
+    if not has_ipv6_loopback():
         _log.warning("this host has no ::1, 127.0.0.1 alone is listened on")
         return sockets
     try:
@@ -22,12 +22,3 @@ def open_sockets(port: int) -> list[socket.socket]:
         sockets[0].close()
         raise
     return sockets
-
-
-def _has_ipv6_loopback() -> bool:
-    try:
-        with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
-            probe.bind(("::1", 0))
-    except OSError:
-        return False
-    return True

@@ -17,6 +17,7 @@ from arcgate.agent.surroundings import GatewayPlace, Surroundings, Timeouts
 from arcgate.core.errors import ArcgateError, StateError
 from arcgate.core.names import HostName, Target, parse_host
 from arcgate.core.routing import Goal, Routing
+from arcgate.net.files import signature_of
 from arcgate.net.resolver import Resolver, SystemResolver
 
 _log = structlog.get_logger(__name__)
@@ -41,7 +42,7 @@ class _Part(Generic[Value]):
 
     def refresh(self) -> bool:
         """Read again when a file has changed; say whether the part is another one now."""
-        signature = tuple(_signature(file) for file in self._files())
+        signature = tuple(signature_of(file) for file in self._files())
         if signature == self._signature:
             return False
         self._signature = signature
@@ -119,7 +120,7 @@ class SurroundingsWatch:
 
     def _certificate_changed(self) -> bool:
         files = (self._paths.machine_certificate, self._paths.machine_key)
-        before, self._certificate = self._certificate, tuple(_signature(file) for file in files)
+        before, self._certificate = self._certificate, tuple(signature_of(file) for file in files)
         return before != self._certificate
 
     def _make(self) -> Surroundings:
@@ -169,11 +170,3 @@ def _front(cloud: Cloud | None) -> GatewayPlace | None:
 def _timeouts(settings: LocalSettings) -> Timeouts:
     connect = settings.values.get("arcproxy.timeout.connect", Timeouts().dial)
     return Timeouts(connect, connect, settings.values.get("arcproxy.timeout.answer", Timeouts().answer))
-
-
-def _signature(file: Path) -> Signature:
-    try:
-        status = file.stat()
-    except OSError as error:
-        return (error.errno,)
-    return (status.st_ino, status.st_size, status.st_mtime_ns)

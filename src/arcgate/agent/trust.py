@@ -2,8 +2,10 @@
 
 import os
 import ssl
+from collections.abc import Callable
 from pathlib import Path
 
+from arcgate.net.files import signature_of
 from arcgate.net.tls import client_context
 
 KEPT = 8
@@ -26,26 +28,15 @@ class Trust:
         Raises StateError (TLS_FILE_UNUSABLE) while the files are damaged or don't belong together.
         """
         present = certificate if certificate is not None and all(map(os.path.exists, certificate)) else None
-        key = (ca_pem, "gateway", *(_identity(file) for file in present or ()))
+        key = (ca_pem, "gateway", *((file, signature_of(file)) for file in present or ()))
         minimum = ssl.TLSVersion.TLSv1_3
         return self._get(key, lambda: client_context(ca_pem=ca_pem, certificate=present, minimum=minimum))
 
-    def _get(self, key: tuple[object, ...], make: object) -> ssl.SSLContext:
-        assert callable(make)
+    def _get(self, key: tuple[object, ...], make: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
         if (known := self._kept.get(key)) is not None:
             return known
         context = make()
-        assert isinstance(context, ssl.SSLContext)
         while len(self._kept) >= KEPT:
             self._kept.pop(next(iter(self._kept)))
         self._kept[key] = context
         return context
-
-
-def _identity(file: Path) -> tuple[str, int, int, int]:
-    """Return what changes when a file is replaced or rewritten."""
-    try:
-        status = file.stat()
-    except OSError:
-        return (str(file), 0, 0, 0)
-    return (str(file), status.st_ino, status.st_size, status.st_mtime_ns)

@@ -15,7 +15,7 @@ from arcgate.cli.child_process import ChildSpec
 from arcgate.core.configuration import Configuration
 from arcgate.core.errors import ConfigurationError, Place, StateError
 from arcgate.net.files import write_file
-from arcgate.net.listener import address_of, listen
+from arcgate.net.listener import address_of, has_ipv6_loopback, listen
 
 BIND_TRIES = 20
 """Tries to get one free port on every address."""
@@ -145,7 +145,7 @@ def prepare_state_folder(folder: Path) -> None:
 
 def bind(addresses: Iterable[str], port: int) -> list[socket.socket]:
     """Return a listening socket for each address, all on one port; raises StateError (LISTEN_FAILED)."""
-    wanted = [address for address in addresses if address != "::" or has_ipv6()]
+    wanted = [address for address in addresses if address != "::" or has_ipv6_loopback()]
     for last in (False,) * (BIND_TRIES - 1) + (True,):
         bound: list[socket.socket] = []
         try:
@@ -159,16 +159,6 @@ def bind(addresses: Iterable[str], port: int) -> list[socket.socket]:
             if port != 0 or last or not isinstance(error, StateError):
                 raise
     raise AssertionError("unreachable")
-
-
-def has_ipv6() -> bool:
-    """Say whether this host has IPv6 at all; the default addresses go without it where it is off."""
-    try:
-        with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
-            probe.bind(("::1", 0))
-    except OSError:
-        return False
-    return True
 
 
 @contextlib.contextmanager

@@ -49,6 +49,15 @@ def read_json(path: Path) -> Any:
         ) from None
 
 
+def signature_of(path: Path) -> tuple[int, ...]:
+    """Return what changes when a file is replaced, rewritten, removed or closed to us."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        return (error.errno or 0,)
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
 def _make_folder(folder: Path) -> None:
     """Make a folder and those above it for our eyes only; pathlib gives the ones above to everybody."""
     if not folder.exists():

@@ -45,6 +45,16 @@ def listen(address: str, port: int) -> socket.socket:
     return listening
 
 
+def has_ipv6_loopback() -> bool:
+    """Say whether this host has ::1; where IPv6 is off, services go without it."""
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
 def address_of(listening: socket.socket) -> str:
     """Return ADDRESS:PORT of a listening socket, IPv6 in brackets."""
     address, port, *_ = listening.getsockname()

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from arcgate.core.errors import StateError
-from arcgate.net.files import read_json, write_file, write_json
+from arcgate.net.files import read_json, signature_of, write_file, write_json
 
 
 def mode_of(path: Path) -> int:
@@ -78,3 +78,15 @@ def test_a_damaged_file_is_a_state_error_that_names_it(tmp_path: Path, content: 
 def test_a_folder_in_place_of_a_file_is_a_state_error(tmp_path: Path) -> None:
     with pytest.raises(StateError):
         read_json(tmp_path)
+
+
+def test_a_files_signature_changes_with_its_content_and_when_it_goes(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    seen = [signature_of(path)]
+    for text in ("one", "three"):
+        write_file(path, text)
+        seen.append(signature_of(path))
+    assert signature_of(path) == seen[-1]
+    path.unlink()
+    assert signature_of(path) == seen[0]
+    assert len(set(seen)) == 3

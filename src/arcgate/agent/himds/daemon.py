@@ -21,6 +21,7 @@ from arcgate.agent.paths import AgentPaths
 from arcgate.agent.state import AgentIdentity, read_identity
 from arcgate.agent.surroundings_watch import outbound_for_agent
 from arcgate.core.errors import ArcgateError
+from arcgate.net.files import signature_of
 from arcgate.net.http_client import HttpClient
 from arcgate.net.tasks import cancel, spawn
 
@@ -140,12 +141,4 @@ class Daemon:
 
 
 def _signature(*paths: Path) -> tuple[object, ...]:
-    return tuple(_facts(path) for path in paths)
-
-
-def _facts(path: Path) -> tuple[int, int, int] | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_ino, status.st_size, status.st_mtime_ns
+    return tuple(signature_of(path) for path in paths)

@@ -25,11 +25,12 @@ from arcgate.cli.sandbox.plan import (
 )
 from arcgate.cli.sandbox.programs import program, shell_command
 from arcgate.cli.serve_command import start_server
-from arcgate.cli.server_plan import Role, ServerPlan, has_ipv6, prepare
+from arcgate.cli.server_plan import Role, ServerPlan, prepare
 from arcgate.cli.session import ARCGATE, HYBRID_COMPUTE, RESOURCES, Session
 from arcgate.cli.supervisor import Supervisor
 from arcgate.core.errors import StateError
 from arcgate.core.resource_ids import ENDPOINT_SET_TYPE, GATEWAY_TYPE
+from arcgate.net.listener import has_ipv6_loopback
 
 PATIENCE = 2.0
 """Seconds beyond the drain time-out before a child is killed at the end."""
@@ -114,7 +115,7 @@ async def sandbox_folder(supervisor: Supervisor) -> AsyncIterator[Path]:
 
 async def build(folder: Path, options: SandboxOptions, supervisor: Supervisor, progress: Progress) -> Sandbox:
     """Build a sandbox in the folder; raises ArcgateError, saying which step failed."""
-    addresses = ("127.0.0.1", "::1") if has_ipv6() else ("127.0.0.1",)
+    addresses = ("127.0.0.1", "::1") if has_ipv6_loopback() else ("127.0.0.1",)
     plan = prepare(plan_configuration(options, folder / "server", addresses), Role.ALL)
     progress("starting the control plane and the gateway")
     await start_server(supervisor, plan)
