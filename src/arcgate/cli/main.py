@@ -22,15 +22,31 @@ from arcgate.cli.service_principal_commands import service_principal_group
 from arcgate.cli.setting_commands import setting_group
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+class Sections(click.Group):
+    """A group that lists its commands under headings."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """See click."""
+        for heading, names in SECTIONS.items():
+            with formatter.section(heading):
+                formatter.write_dl([(name, self.commands[name].get_short_help_str(limit=200)) for name in names])
+
+
+SECTIONS = {
+    "Try it and run it": ("sandbox", "serve", "config"),
+    "Log in": ("login", "logout", "account", "device"),
+    "Operate": ("group", "gateway", "endpoint-set", "machine", "setting", "service-principal", "audit"),
+    "About": ("version",),
+}
+
+
+@click.group(cls=Sections, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="arcgate")
 def arcgate() -> None:
     """Run an Arc gateway of your own, and operate it.
 
     \b
-    Try it:            arcgate sandbox
-    Run a server:      arcgate config example > /etc/arcgate/arcgate.toml; arcgate serve
-    Operate it:        arcgate login, then group, gateway, machine, setting, endpoint-set, audit
+    Begin with:        arcgate sandbox
     Shell completion:  eval "$(_ARCGATE_COMPLETE=bash_source arcgate)"   (or zsh_source, fish_source)
     """
 
