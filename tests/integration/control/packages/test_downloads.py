@@ -164,7 +164,13 @@ async def test_the_installer_installs_below_another_root_twice(site: Site, tmp_p
         assert 'azcmagent connect --cloud "Test-Cloud"' in out
     home = root / "opt" / "azcmagent"
     assert sorted(one.name for one in (root / "opt").iterdir()) == ["azcmagent"]
-    assert {one.name for one in (home / "bin").iterdir()} == {"azcmagent", "himdsd", "arcproxyd", "azcmagent_proxy"}
+    assert {one.name for one in (home / "bin").iterdir()} == {
+        "azcmagent",
+        "himds",
+        "himdsd",
+        "arcproxyd",
+        "azcmagent_proxy",
+    }
     assert all(os.access(one, os.X_OK) for one in (home / "bin").iterdir())
     assert (home / "lib" / "arcgate" / "core" / "routing.py").exists()
     assert (root / "usr" / "bin" / "azcmagent").resolve() == home / "bin" / "azcmagent"
@@ -174,7 +180,7 @@ async def test_the_installer_installs_below_another_root_twice(site: Site, tmp_p
     state = root / "var" / "opt" / "azcmagent"
     assert [mode(state / name) for name in ("certs", "tokens", "state", "log")] == [
         "0o2770",
-        "0o2770",
+        "0o2750",
         "0o2775",
         "0o2775",
     ]

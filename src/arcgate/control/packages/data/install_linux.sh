@@ -190,6 +190,8 @@ unpack() {
     mkdir -p "$fresh" || fail 150 "The folder $fresh can't be made."
     tar -xzf "$scratch/$name" -C "$fresh" -o || fail 158 "The package can't be unpacked into $fresh. Check the space there."
     for launcher in azcmagent himdsd arcproxyd; do write_launcher "$launcher"; done
+    # By this name clients of the token endpoint find out that there is one.
+    ln -s himdsd "$fresh/bin/himds"
     rm -rf "$fresh/launchers"
     "$python" -IS -c 'import sys; sys.path.insert(0, sys.argv[1]); import cryptography.x509, h11, joserfc' "$fresh/lib" ||
         fail 132 "The package's libraries don't load here: this system's C library is too old for them."
@@ -239,7 +241,20 @@ make_folders() {
     make_folder state 2775
     make_folder log 2775
     make_folder certs 2770
-    make_folder tokens 2770
+    make_folder tokens 2750
+    # Programs in the group read challenge files; himdsd alone makes them.
+    if [ -z "$root" ]; then chown himds "$root/var/opt/azcmagent/tokens"; fi
+}
+
+write_environment() {
+    mkdir -p /lib/systemd/system.conf.d
+    cat >"/lib/systemd/system.conf.d/.azcmagent.conf.$$" <<'END_OF_ENVIRONMENT'
+# Tells programs where they get tokens of this machine's identity.
+[Manager]
+DefaultEnvironment="IDENTITY_ENDPOINT=http://localhost:40342/metadata/identity/oauth2/token" "IMDS_ENDPOINT=http://localhost:40342"
+END_OF_ENVIRONMENT
+    chmod 644 "/lib/systemd/system.conf.d/.azcmagent.conf.$$"
+    mv "/lib/systemd/system.conf.d/.azcmagent.conf.$$" /lib/systemd/system.conf.d/azcmagent.conf
 }
 
 install_services() {
@@ -250,6 +265,7 @@ install_services() {
     for service in himdsd arcproxyd; do
         install -m 644 "$home/systemd/$service.service" "/etc/systemd/system/$service.service"
     done
+    write_environment
     systemctl daemon-reload
     for service in himdsd arcproxyd; do systemctl try-restart "$service.service" || true; done
 }
