@@ -18,7 +18,7 @@ from arcgate.core.names import Target
 from arcgate.core.urls import Url, parse_url
 from arcgate.net.dialer import start_tls
 from arcgate.net.kept_lines import KeptLines, Line
-from arcgate.net.streams import ByteStream, StreamReset
+from arcgate.net.streams import ByteStream, StreamReset, close_gently
 
 LARGEST_ANSWER = 64 * 1024 * 1024
 """Bytes of an answer's body, unless the caller sets its own bound."""
@@ -140,16 +140,16 @@ class HttpClient:
 
     async def _use(self, line: Line, url: Url, request: h11.Request, body: bytes, largest: int) -> Answer:
         """Make one exchange; the connection is kept or closed afterwards."""
-        is_kept = False
         try:
             answer = await _speak(line, url, request, body, largest)
-            is_kept = self.kept is not None and self.kept.keep(url, line)
-            return answer
-        except (StreamReset, h11.ProtocolError) as error:
-            raise _failed(url, str(error), "HTTP_FAILED") from None
-        finally:
-            if not is_kept:
-                await line.stream.close()
+        except BaseException as error:
+            await line.stream.close()
+            if isinstance(error, StreamReset | h11.ProtocolError):
+                raise _failed(url, str(error), "HTTP_FAILED") from None
+            raise
+        if self.kept is None or not self.kept.keep(url, line):
+            await close_gently(line.stream)
+        return answer
 
 
 async def _speak(line: Line, url: Url, request: h11.Request, body: bytes, largest: int) -> Answer:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import h11
 
 from arcgate.core.urls import Url
-from arcgate.net.streams import ByteStream
+from arcgate.net.streams import ByteStream, close_gently
 from arcgate.net.tasks import spawn
 
 LONGEST_KEPT = 60.0
@@ -47,7 +47,7 @@ class KeptLines:
             line = lines.pop()
             if line.good_until > now:
                 return line
-            spawn("close an old connection", line.stream.close())
+            spawn("close an old connection", close_gently(line.stream))
         return None
 
     def keep(self, url: Url, line: Line) -> bool:
@@ -66,4 +66,4 @@ class KeptLines:
         idle, self._idle = self._idle, {}
         for lines in idle.values():
             for line in lines:
-                await line.stream.close()
+                await close_gently(line.stream)

@@ -12,7 +12,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from arcgate.core.errors import StateError
-from arcgate.net.streams import CHUNK, ByteStream, SocketStream, StreamReset
+from arcgate.net.streams import CHUNK, ByteStream, SocketStream, StreamReset, close_gently
+
+CARRIER_END = 1.0
+"""Seconds that the carrier's peer gets to end its direction as well, so that a clean end isn't taken for a cut."""
 
 SEND_PIECE = 256 * 1024
 """Plain bytes that are encrypted before they are sent; bounds the outgoing buffer."""
@@ -144,8 +147,11 @@ class TlsStream:
         self._inner.abort()
 
     async def close(self) -> None:
-        """See ByteStream."""
-        await self._inner.close()
+        """See ByteStream; after a clean end of both directions the carrier is ended as cleanly."""
+        if self._ended and self._peer_ended and not isinstance(self._inner, SocketStream):
+            await close_gently(self._inner, CARRIER_END)
+        else:
+            await self._inner.close()
 
     def _drain(self) -> None:
         """Decrypt what has arrived: `unwrap` would throw away application data still in the incoming BIO."""

@@ -26,7 +26,7 @@ from arcgate.core.routing import Route, Way
 from arcgate.core.urls import Url
 from arcgate.core.verdicts import Reason
 from arcgate.net.dialer import ConnectRefused, connect_through, dial, through_proxy
-from arcgate.net.streams import ByteStream, StreamReset
+from arcgate.net.streams import ByteStream, StreamReset, close_gently
 from arcgate.net.tls import TlsStream
 from arcgate.wire.connect import CORRELATION_FIELD
 from arcgate.wire.heads import HeadError, ResponseReader
@@ -34,6 +34,7 @@ from arcgate.wire.heads import HeadError, ResponseReader
 _WHO_ASKS = frozenset(
     {
         Reason.CERTIFICATE_REQUIRED,
+        Reason.CERTIFICATE_EXPIRED,
         Reason.CERTIFICATE_REVOKED,
         Reason.CERTIFICATE_UNSUITABLE,
         Reason.MACHINE_UNKNOWN,
@@ -42,6 +43,9 @@ _WHO_ASKS = frozenset(
     }
 )
 _PRIVATE = frozenset({AddressClass.PRIVATE, AddressClass.SHARED, AddressClass.LOOPBACK})
+
+PARTING = 1.0
+"""Seconds that a target gets to end its direction after a check."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +152,7 @@ class Probe:
                 context = self.hops.trust.servers(self.now.ca_pem)
                 tls = await self._shake(stream, context, str(endpoint.target.host), endpoint, path)
                 trace.tls = _version(tls)
+            await close_gently(tls, PARTING)  # or the gateway's audit would tell of a cut
 
     async def _open(self, endpoint: Endpoint, path: Path, trace: _Trace, opened: AsyncExitStack) -> ByteStream:
         """Return a stream to the endpoint (for a gateway: to its front door, having heard its answer)."""
