@@ -5,8 +5,15 @@ import os
 import re
 import subprocess
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from worlds.cloud_process import CloudProcess
 
@@ -110,14 +117,42 @@ class AzureCli:
 
 def run_script(cloud: CloudProcess, script: Path, *arguments: str, **environment: str) -> Done:
     """Run a Python script with the SDKs; it sees the cloud in ARCGATE_* variables."""
-    env = {
+    command = [str(ENVIRONMENT / "bin" / "python"), str(script), *arguments]
+    env = script_environment(cloud, **environment)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE, check=False, env=env)
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+def script_environment(cloud: CloudProcess, **more: str) -> dict[str, str]:
+    """Return what a script with the SDKs sees."""
+    return {
         "PATH": os.environ["PATH"],
         "REQUESTS_CA_BUNDLE": str(cloud.ca),
         "ARCGATE_BASE": cloud.base,
         "ARCGATE_TENANT": cloud.first["tenantId"],
         "ARCGATE_SUBSCRIPTION": cloud.first["subscriptionId"],
-        **environment,
+        **more,
     }
-    command = [str(ENVIRONMENT / "bin" / "python"), str(script), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE, check=False, env=env)
-    return Done(done.returncode, done.stdout, done.stderr)
+
+
+def make_certificate(folder: Path, name: str = "client") -> tuple[Path, str]:
+    """Return a file with key and certificate as the clients take it, and the certificate alone."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=30))
+        .sign(key, hashes.SHA256())
+    )
+    public = certificate.public_bytes(Encoding.PEM).decode()
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    file = folder / f"{name}.pem"
+    file.touch(mode=0o600)
+    file.write_text(private + public)
+    return file, public

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import RSAKey
+from joserfc.jws import JWSRegistry
 
 from arcgate.core.errors import InputError
 
@@ -25,6 +26,12 @@ LONGEST_ASSERTION = 16 * 1024
 SMALLEST_KEY = 2048
 """Bits of a principal's RSA key."""
 
+
+class _Registry(JWSRegistry):
+    max_header_length = LONGEST_ASSERTION  # clients may send their certificate chain in the header (x5c)
+
+
+_REGISTRY = _Registry(algorithms=ALGORITHMS, strict_check_header=False)
 _CERTIFICATES = re.compile(r"-----BEGIN [A-Z0-9 ]{1,40}-----")
 
 
@@ -38,7 +45,7 @@ def verify_client_assertion(assertion: str, certificate_pem: str, client_id: str
         return False
     pem = key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     try:
-        claims = jwt.decode(assertion, RSAKey.import_key(pem), algorithms=ALGORITHMS).claims
+        claims = jwt.decode(assertion, RSAKey.import_key(pem), registry=_REGISTRY).claims
     except (JoseError, ValueError, TypeError, RecursionError):
         return False
     return _are_ours(claims, client_id, endpoint, now.timestamp())

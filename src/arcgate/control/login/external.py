@@ -44,6 +44,12 @@ MOST_GROUPS = 500
 SKEW = 60
 """Seconds that the issuer's clock may differ from ours."""
 
+
+class _Registry(jws.JWSRegistry):
+    max_header_length = 4096  # issuers name certificates there
+
+
+_REGISTRY = _Registry(algorithms=ALGORITHMS, strict_check_header=False)
 _TOKEN = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\Z")
 _log = structlog.get_logger("arcgate.control")
 
@@ -75,7 +81,7 @@ class ExternalIssuer:
         if len(token) > LONGEST_TOKEN or not _TOKEN.match(token):
             return False
         try:
-            claims = json.loads(jws.extract_compact(token.encode("ascii")).payload)
+            claims = json.loads(jws.extract_compact(token.encode("ascii"), registry=_REGISTRY).payload)
             return isinstance(claims, dict) and claims.get("iss") == self.settings.issuer
         except (JoseError, ValueError, TypeError, RecursionError):
             return False
@@ -83,11 +89,11 @@ class ExternalIssuer:
     async def verify(self, token: str) -> Outsider:
         """Return who the access token is of; raises InputError (TOKEN_INVALID)."""
         try:
-            header = jws.extract_compact(token.encode("ascii")).headers()
+            header = jws.extract_compact(token.encode("ascii"), registry=_REGISTRY).headers()
             if header.get("alg") not in ALGORITHMS:
                 raise _invalid("its algorithm is not accepted")
             keys = await self._keys_with(header.get("kid"))
-            claims = jwt.decode(token, keys, algorithms=ALGORITHMS).claims
+            claims = jwt.decode(token, keys, registry=_REGISTRY).claims
         except (JoseError, ValueError, TypeError, RecursionError):
             raise _invalid("its signature is not the issuer's") from None
         self._check(claims)
