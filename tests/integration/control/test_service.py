@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from arcgate.core.configuration import Configuration
+from worlds.databases import Database
 
 
 @dataclass
@@ -40,12 +41,16 @@ class Running:
 
 
 @pytest.fixture
-def running(tmp_path: Path) -> Iterator[Running]:
+def running(tmp_path: Path, database: Database) -> Iterator[Running]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         state = tmp_path / "state"
         configuration = Configuration.model_validate(
-            {"state_dir": state, "cloud": {"extra_names": ["localhost"], "public_port": port}}
+            {
+                "state_dir": state,
+                "cloud": {"extra_names": ["localhost"], "public_port": port},
+                "database": {"url": database.url(state)},
+            }
         )
         file = tmp_path / "configuration.json"
         file.write_text(configuration.model_dump_json(), encoding="utf-8")
