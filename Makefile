@@ -8,7 +8,7 @@ LOCK := uv pip compile --quiet --upgrade --universal --python-version 3.11 --gen
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-unit test-integration test-net test-packages azure-clients check fmt bench lock clean
+.PHONY: help setup demo test test-unit test-integration test-net test-packages azure-clients check fmt references bench lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ check: setup test-packages ## Check lint, format, types, layers, dependencies an
 fmt: setup ## Format the code and repair what the linter can
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format .
+
+references: setup ## Write the pages of docs/reference that are made from the code
+	$(BIN)/arcgate references docs/reference
 
 bench: setup ## Measure, side by side with the alternatives
 	$(BIN)/python bench/run.py

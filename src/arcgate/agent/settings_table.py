@@ -41,6 +41,13 @@ class Property:
     least: int = 0
     most: int = 0
     check: Callable[[str], object] | None = None
+    has_effect: bool = True
+    """False for properties that are kept for scripts of the original's, while nothing of ours acts on them yet."""
+
+    @property
+    def values(self) -> str:
+        """What may be set, in words."""
+        return ", ".join(self.allowed) or (f"{self.least} to {self.most}" if self.most else str(self.kind))
 
     def parse(self, text: str) -> Any:
         """Return the value that a person wrote; raises AzcmError 23."""
@@ -161,17 +168,26 @@ def _properties() -> tuple[Property, ...]:
             Kind.BOOLEAN,
             True,
             "Whether connections to this machine may be made through the cloud (SSH, Windows Admin Center).",
+            has_effect=False,
         ),
         Property(
-            "incomingconnections.ports", Kind.LIST, [], "Local ports that such connections may reach.", check=_port
+            "incomingconnections.ports",
+            Kind.LIST,
+            [],
+            "Local ports that such connections may reach.",
+            check=_port,
+            has_effect=False,
         ),
-        Property("extensions.enabled", Kind.BOOLEAN, True, "Whether extensions may be installed and run."),
+        Property(
+            "extensions.enabled", Kind.BOOLEAN, True, "Whether extensions may be installed and run.", has_effect=False
+        ),
         Property(
             "extensions.allowlist",
             Kind.LIST,
             [],
             "Extensions that alone may be installed, Publisher/Type; Allow/None allows none.",
             check=_extension,
+            has_effect=False,
         ),
         Property(
             "extensions.blocklist",
@@ -179,8 +195,11 @@ def _properties() -> tuple[Property, ...]:
             [],
             "Extensions that may not be installed, Publisher/Type; beats the allow list.",
             check=_extension,
+            has_effect=False,
         ),
-        Property("guestconfiguration.enabled", Kind.BOOLEAN, True, "Whether machine configuration runs."),
+        Property(
+            "guestconfiguration.enabled", Kind.BOOLEAN, True, "Whether machine configuration runs.", has_effect=False
+        ),
         Property(
             "guestconfiguration.agent.cpulimit",
             Kind.INTEGER,
@@ -188,6 +207,7 @@ def _properties() -> tuple[Property, ...]:
             "Percent of a processor for machine configuration.",
             least=1,
             most=100,
+            has_effect=False,
         ),
         Property(
             "extensions.agent.cpulimit",
@@ -196,6 +216,7 @@ def _properties() -> tuple[Property, ...]:
             "Percent of a processor for the extension service.",
             least=1,
             most=100,
+            has_effect=False,
         ),
         Property(
             "config.mode",
@@ -203,6 +224,7 @@ def _properties() -> tuple[Property, ...]:
             "full",
             "'monitor' allows monitoring extensions only, no incoming connections and no machine configuration.",
             allowed=("full", "monitor"),
+            has_effect=False,
         ),
         Property(
             "himds.port",

@@ -1,11 +1,11 @@
-"""`arcgate config`: check, list, example, reference."""
+"""`arcgate config`: check, list, example."""
 
 from pathlib import Path
 
 import click
 
 from arcgate.cli.configuration import load_configuration
-from arcgate.cli.configuration_reference import render_example, render_reference
+from arcgate.cli.configuration_reference import render_example
 from arcgate.cli.output import Columns, output_option, show_list
 from arcgate.cli.settings import Setting, all_settings, to_toml
 from arcgate.core.configuration import Configuration
@@ -61,9 +61,3 @@ def _row(setting: Setting, configuration: Configuration) -> dict[str, str]:
 def example() -> None:
     """Print a commented arcgate.toml with every setting at its default."""
     click.echo(render_example())
-
-
-@config_group.command("reference", hidden=True)
-def reference() -> None:
-    """Print docs/reference/configuration.md."""
-    click.echo(render_reference(), nl=False)

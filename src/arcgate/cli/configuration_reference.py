@@ -4,7 +4,7 @@ from arcgate.cli.settings import Table, tables, to_toml
 
 REFERENCE_HEAD = """# Configuration
 
-*For admins who run Arcgate's server.* Made from the model by `arcgate config reference`; don't edit it by hand.
+*For admins who run Arcgate's server.* Made from the code by `make references`; don't edit it by hand.
 
 The file is TOML: `--config FILE`, else `ARCGATE_CONFIG`, else `/etc/arcgate/arcgate.toml`; without any, every setting
 has its default. An environment variable wins over the file. In variables, lists are separated by commas and tables

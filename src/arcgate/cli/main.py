@@ -2,13 +2,13 @@
 
 import platform
 import sys
+from pathlib import Path
 
 import click
 
 from arcgate import __version__
 from arcgate.cli.account_commands import account_group, device_group
 from arcgate.cli.audit_commands import audit_command
-from arcgate.cli.command_reference import render_commands
 from arcgate.cli.configuration_commands import config_group
 from arcgate.cli.endpoint_set_commands import endpoint_set_group
 from arcgate.cli.failures import fill_standard_streams, run_command
@@ -16,6 +16,7 @@ from arcgate.cli.gateway_commands import gateway_group
 from arcgate.cli.group_commands import group_group
 from arcgate.cli.login_commands import login_command, logout_command
 from arcgate.cli.machine_commands import machine_group
+from arcgate.cli.references import pages
 from arcgate.cli.sandbox_command import sandbox_command
 from arcgate.cli.serve_command import serve_command
 from arcgate.cli.service_principal_commands import service_principal_group
@@ -57,10 +58,12 @@ def version() -> None:
     click.echo(f"arcgate {__version__} (Python {platform.python_version()}, {platform.system()} {platform.machine()})")
 
 
-@arcgate.command("command-reference", hidden=True)
-def command_reference() -> None:
-    """Print docs/reference/arcgate.md."""
-    click.echo(render_commands(arcgate), nl=False)
+@arcgate.command("references", hidden=True)
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False, exists=True))
+def references(folder: Path) -> None:
+    """Write the pages of docs/reference that are made from the code."""
+    for name, page in pages(arcgate).items():
+        (folder / name).write_text(page, encoding="utf-8")
 
 
 for command in (

@@ -50,7 +50,6 @@ class EndReason(StrEnum):
     COMPLETED = "completed"
     CLIENT_RESET = "client_reset"
     TARGET_RESET = "target_reset"
-    CLIENT_VANISHED = "client_vanished"
     IDLE_TIMEOUT = "idle_timeout"
     TARGET_NOT_ALLOWED = "target_not_allowed"
     ASSOCIATION_REMOVED = "association_removed"
@@ -62,6 +61,23 @@ class EndReason(StrEnum):
     NODE_LOST = "node_lost"
     INTERNAL = "internal"
 
+
+ENDINGS: dict[EndReason, str] = {
+    EndReason.COMPLETED: "Both directions have ended cleanly.",
+    EndReason.CLIENT_RESET: "The client's side broke off, or the client was cut on its way.",
+    EndReason.TARGET_RESET: "The target broke off.",
+    EndReason.IDLE_TIMEOUT: "No byte passed in either direction for gateway.idle_timeout or half_closed_timeout.",
+    EndReason.TARGET_NOT_ALLOWED: "A change of the policy took the target, or its address, out.",
+    EndReason.ASSOCIATION_REMOVED: "The machine is not associated with this gateway any more.",
+    EndReason.CERTIFICATE_REVOKED: "The machine's certificate was revoked.",
+    EndReason.CERTIFICATE_EXPIRED: "The machine's certificate has expired.",
+    EndReason.GATEWAY_DELETED: "The gateway was deleted.",
+    EndReason.MACHINE_DELETED: "The machine's resource was deleted.",
+    EndReason.SHUTDOWN: "The node was stopped, and the tunnel did not end within gateway.drain_timeout.",
+    EndReason.NODE_LOST: "The node died; its next start found the tunnel in its spool.",
+    EndReason.INTERNAL: "The gateway failed; its log has the cause.",
+}
+"""What each way of ending means, for people who read the audit."""
 
 ALLOWING = frozenset({Reason.FEATURE, Reason.ENDPOINT_SET, Reason.CONTROL_PLANE})
 

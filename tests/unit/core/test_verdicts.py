@@ -4,11 +4,15 @@ import re
 
 import pytest
 
-from arcgate.core.verdicts import ALLOWING, EXPLANATIONS, EndReason, Reason
+from arcgate.core.verdicts import ALLOWING, ENDINGS, EXPLANATIONS, EndReason, Reason
 
 
 def test_every_refusal_is_explained_and_nothing_else() -> None:
     assert set(EXPLANATIONS) == set(Reason) - ALLOWING
+
+
+def test_every_ending_is_explained() -> None:
+    assert set(ENDINGS) == set(EndReason)
 
 
 @pytest.mark.parametrize("reason", EXPLANATIONS)

@@ -84,6 +84,7 @@ def explain_settings(name: str) -> None:
                 "default": one.default,
                 "allowed": list(one.allowed),
                 "description": one.help,
+                "hasEffect": one.has_effect,
             }
             for one in chosen
         ]
@@ -92,8 +93,9 @@ def explain_settings(name: str) -> None:
     for one in chosen:
         own.console.line(one.name)
         own.console.line(f"    {one.help}")
-        allowed = ", ".join(one.allowed) or (f"{one.least} to {one.most}" if one.most else str(one.kind))
-        own.console.line(f"    Values: {allowed}. Default: {one.show(one.default) or '(empty)'}.")
+        own.console.line(f"    Values: {one.values}. Default: {one.show(one.default) or '(empty)'}.")
+        if not one.has_effect:
+            own.console.line("    Kept for scripts that set it: nothing acts on it yet.")
 
 
 def _report(what: str, name: str, value: object) -> None:
