@@ -87,8 +87,9 @@ class Challenges:
         descriptor = os.open(challenge.path, flags, 0o600)
         with os.fdopen(descriptor, "w", encoding="ascii") as file:
             file.write(challenge.content)
-        if self.platform.has_services_group():
-            self.platform.share(challenge.path, SHARED)
+            file.flush()
+            if self.platform.has_services_group():
+                self.platform.share(file.fileno(), SHARED)
 
     def _forget(self, challenge: _Challenge) -> None:
         self._open.remove(challenge)

@@ -24,10 +24,11 @@ class Time:
         return self.now
 
 
-def _platform(shared: list[tuple[Path, int]] | None = None) -> Platform:
-    def share(path: Path, mode: int) -> None:
+def _platform(shared: list[Path] | None = None) -> Platform:
+    def share(place: Path | int, mode: int) -> None:
         assert shared is not None
-        shared.append((path, mode))
+        path = place if isinstance(place, Path) else Path(f"/proc/self/fd/{place}").readlink()
+        shared.append(path)
         path.chmod(mode)
 
     return cast("Platform", SimpleNamespace(has_services_group=lambda: shared is not None, share=share))
@@ -125,12 +126,12 @@ def test_what_somebody_writes_into_the_folder_opens_nothing(challenges: Challeng
 
 
 def test_files_are_for_the_services_group_where_there_is_one(tmp_path: Path, time: Time) -> None:
-    shared: list[tuple[Path, int]] = []
+    shared: list[Path] = []
     challenges = Challenges(tmp_path / "tokens", time, _platform(shared))
     challenges.prepare()
     path = _file(challenges.issue())
     assert (_mode(path), _mode(challenges.folder)) == (0o640, 0o750)
-    assert [one for one, _ in shared] == [challenges.folder, path]
+    assert shared == [challenges.folder, path]
 
 
 def test_files_are_for_the_service_alone_where_there_is_no_group(challenges: Challenges) -> None:

@@ -89,3 +89,24 @@ def test_an_open_file_is_shared_whatever_its_path_leads_to_by_now(tmp_path: Path
         LinuxPlatform().share(file.fileno(), 0o640)
     assert (tmp_path / "moved").stat().st_mode & 0o777 == 0o640
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(
+    ("user", "groups", "may"),
+    [(0, [0], True), (990, [990], False), (990, [990, 985], True)],
+)
+def test_root_and_members_give_files_to_the_services_group(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, user: int, groups: list[int], may: bool
+) -> None:
+    given: list[int] = []
+    monkeypatch.setattr(module, "_group_id", lambda: 985)
+    monkeypatch.setattr(os, "geteuid", lambda: user)
+    monkeypatch.setattr(os, "getegid", lambda: groups[0])
+    monkeypatch.setattr(os, "getgroups", lambda: groups)
+    monkeypatch.setattr(os, "fchown", lambda _file, _user, group: given.append(group))
+    file = tmp_path / "file"
+    file.touch()
+    LinuxPlatform().share(file, 0o640)
+    assert LinuxPlatform().has_services_group() is may
+    assert given == ([985] if may else [])
+    assert file.stat().st_mode & 0o777 == 0o640
