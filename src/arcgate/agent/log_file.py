@@ -39,6 +39,7 @@ class LogFile:
         self._looked = 0.0
         self._lost = 0
         self._is_torn = False
+        self._is_closed = False
 
     def as_text(self) -> TextIO:
         """Return it under the type that loggers ask for."""
@@ -49,6 +50,8 @@ class LogFile:
         if self.echo is not None:
             with contextlib.suppress(OSError, ValueError):
                 self.echo.write(text)
+        if self._is_closed:
+            return len(text)
         data = text.encode("utf-8", errors="backslashreplace")
         try:
             self._make_ready(len(data))
@@ -71,7 +74,11 @@ class LogFile:
                 self.echo.flush()
 
     def close(self) -> None:
-        """Let go of the file; a further line opens it again."""
+        """Let go of the file, for good."""
+        self._is_closed = True
+        self._let_go()
+
+    def _let_go(self) -> None:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
@@ -81,7 +88,7 @@ class LogFile:
         if self._descriptor >= 0 and now - self._looked > LOOK_AGAIN:
             self._looked = now
             if not self._is_current():
-                self.close()
+                self._let_go()
         if self._descriptor < 0:
             self._open()
         if self._size and self._size + coming > self._largest:
@@ -106,7 +113,7 @@ class LogFile:
         self._looked = time.monotonic()
 
     def _turn_over(self) -> None:
-        self.close()
+        self._let_go()
         for number in range(self._kept - 1, 0, -1):
             with contextlib.suppress(FileNotFoundError):
                 self._numbered(number).replace(self._numbered(number + 1))

@@ -96,3 +96,10 @@ def test_others_cannot_read_the_log(tmp_path: Path) -> None:
     log.write("line\n")
     log.close()
     assert (tmp_path / "himds.log").stat().st_mode & 0o007 == 0
+
+
+def test_a_line_after_the_end_opens_nothing(tmp_path: Path) -> None:
+    log = LogFile(tmp_path / "himds.log")
+    log.close()
+    log.write("late\n")
+    assert list(tmp_path.iterdir()) == []
