@@ -22,9 +22,14 @@ from worlds.sandbox_process import Ended, SandboxProcess
 PATIENCE = 30.0
 """Seconds until a condition that should hold is taken for one that never will."""
 HOME = "/var/opt/azcmagent"
-# The first word after the script is the folder; the rest is the command.
-ENTER = 'mount -t tmpfs tmpfs /var/opt && mkdir "$1" && mount --bind "$2" "$1" && shift 2 && exec "$@"'
-AS_NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+GROUP_ID = 48_213
+"""Of the group himds, which exists in the namespace alone."""
+# The words after the script: the folder, what it leads to, the list of groups, and the command.
+ENTER = (
+    'mount -t tmpfs tmpfs /var/opt && mkdir "$1" && mount --bind "$2" "$1" && mount --bind "$3" /etc/group'
+    ' && shift 3 && exec "$@"'
+)
+NOBODY = 65534
 
 
 @dataclass
@@ -42,6 +47,10 @@ class OriginalMachine:
         return self.folder / "home"
 
     @property
+    def groups(self) -> Path:
+        return self.folder / "group"
+
+    @property
     def files(self) -> AgentPaths:
         """The agent's files as processes outside of the namespace see them."""
         return AgentPaths.from_environment({"AZCMAGENT_HOME": str(self.home)})
@@ -54,7 +63,7 @@ class OriginalMachine:
 
     def command(self, *words: str) -> list[str]:
         """Return the command line that runs a command in such a namespace."""
-        return ["unshare", "--mount", "sh", "-c", ENTER, "sh", HOME, str(self.home), *words]
+        return ["unshare", "--mount", "sh", "-c", ENTER, "sh", HOME, str(self.home), str(self.groups), *words]
 
     def run(self, *words: str, **environment: str) -> Ended:
         """Run a command to its end; it sees nothing of our environment but what it needs."""
@@ -72,7 +81,14 @@ class OriginalMachine:
 
     def as_nobody(self, script: str) -> Ended:
         """Run a shell script as a user without any rights."""
-        return self.run(*AS_NOBODY, "sh", "-c", script)
+        return self._as(script, "--clear-groups")
+
+    def as_member(self, script: str) -> Ended:
+        """Run a shell script as a user who is in the group himds, and has no other rights."""
+        return self._as(script, f"--groups={GROUP_ID}")
+
+    def _as(self, script: str, *groups: str) -> Ended:
+        return self.run("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", *groups, "sh", "-c", script)
 
     def azcmagent(self, *words: str, **environment: str) -> Ended:
         ended = self.run(_program("azcmagent"), *words, **self.environment, **environment)
@@ -125,6 +141,8 @@ def original_machine(sandbox: SandboxProcess, folder: Path) -> Iterator[Original
     machine = OriginalMachine(sandbox, folder, _free_port(), _free_port(), {name: value})
     machine.home.mkdir(mode=0o755)
     machine.home.chmod(0o755)
+    machine.groups.write_text(f"{Path('/etc/group').read_text()}himds:x:{GROUP_ID}:\n")
+    machine.groups.chmod(0o644)
     machine.connect()
     with ExitStack() as services:
         services.enter_context(machine.service("arcproxyd"))

@@ -14,7 +14,7 @@ from urllib.parse import urlencode, urlsplit
 import pytest
 
 from worlds.azure_clients import ENVIRONMENT
-from worlds.original_folder import OriginalMachine, original_machine
+from worlds.original_folder import GROUP_ID, OriginalMachine, original_machine
 from worlds.sandbox_process import sandbox_process
 
 SCRIPT = Path(__file__).with_name("managed_identity_script.py")
@@ -146,9 +146,27 @@ def test_a_user_assigned_identity_is_refused_in_words(machine: OriginalMachine, 
     assert "system-assigned" in _run(machine, "user-assigned", f"{arm}/")["error"]
 
 
+def _token_url(machine: OriginalMachine, resource: str) -> str:
+    place = f"http://localhost:{machine.metadata_port}/metadata/identity/oauth2/token"
+    return f"{place}?api-version=2020-06-01&resource={resource}"
+
+
+def test_a_member_of_the_group_gets_a_token(machine: OriginalMachine, arm: str) -> None:
+    script = (
+        f"url='{_token_url(machine, f'{arm}/')}'; "
+        'file=$(curl -s -D - -o /dev/null -H Metadata:true "$url"'
+        " | sed -n 's/^[Ww][Ww][Ww]-[Aa]uthenticate: Basic realm=//p' | tr -d '\\r'); "
+        'stat -c "%a %g" "$file" "${file%/*}"; '
+        'curl -s -H Metadata:true -H "Authorization: Basic $(cat "$file")" "$url"'
+    )
+    ended = machine.as_member(script)
+    file, folder, answer = ended.output.splitlines()
+    assert (file, folder) == (f"640 {GROUP_ID}", f"750 {GROUP_ID}")
+    assert _claims(json.loads(answer)["access_token"])["oid"] == machine.principal_id
+
+
 def test_another_user_of_the_machine_gets_no_token(machine: OriginalMachine, arm: str) -> None:
-    url = f"http://localhost:{machine.metadata_port}/metadata/identity/oauth2/token?api-version=2020-06-01&resource={arm}/"
-    asked = machine.as_nobody(f"curl -s -i -H Metadata:true '{url}'")
+    asked = machine.as_nobody(f"curl -s -i -H Metadata:true '{_token_url(machine, arm)}'")
     assert asked.output.startswith("HTTP/1.1 401")
     [realm] = [line for line in asked.output.splitlines() if line.startswith("WWW-Authenticate")]
     path = realm.partition("=")[2]
