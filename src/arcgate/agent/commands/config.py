@@ -53,6 +53,7 @@ def get_setting(name: str) -> None:
 def set_setting(name: str, value: str, add: bool, remove: bool) -> None:
     """Set a setting. Lists are separated by commas. Running services take the new value by themselves."""
     own = invocation()
+    value = own.hidden.get(name, value)
     if add and remove:
         raise AzcmError(27, "--add and --remove exclude each other.", remedy="Leave one of them out.")
     settings = SettingsFile(own.paths)

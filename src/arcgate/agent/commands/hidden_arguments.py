@@ -14,10 +14,15 @@ VARIABLE = "AZCMAGENT_HIDDEN_ARGUMENTS"
 COMMANDS = frozenset({"connect", "disconnect"})
 LONG = ("--service-principal-secret", "--access-token")
 SHORT = "-p"
+PROXY = "proxy.url"
+"""The property of `config set` whose value may hold a password."""
+STAND_IN = "***"
 
 
 def split(arguments: list[str]) -> tuple[list[str], dict[str, str]]:
-    """Return the arguments without secrets, and the secrets by long flag; pure."""
+    """Return the arguments without secrets, and the secrets by long flag or property; pure."""
+    if next((one for one in arguments if not one.startswith("-")), "") == "config":
+        return _split_setting(arguments)
     if not COMMANDS & set(arguments):
         return arguments, {}
     shown: list[str] = []
@@ -39,6 +44,14 @@ def split(arguments: list[str]) -> tuple[list[str], dict[str, str]]:
             shown.append(argument)
     # A flag without its value stays, for click to complain about.
     return ([*shown, waiting] if waiting else shown), hidden
+
+
+def _split_setting(arguments: list[str]) -> tuple[list[str], dict[str, str]]:
+    for place, argument in enumerate(arguments):
+        if argument == PROXY and any("@" in value for value in arguments[place + 1 : place + 2]):
+            secret = arguments[place + 1]
+            return [*arguments[: place + 1], STAND_IN, *arguments[place + 2 :]], {PROXY: secret}
+    return arguments, {}
 
 
 def hide(arguments: list[str], environment: MutableMapping[str, str]) -> dict[str, str]:

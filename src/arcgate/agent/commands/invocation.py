@@ -33,7 +33,7 @@ class Invocation:
     paths: AgentPaths
     environment: Mapping[str, str]
     hidden: Mapping[str, str] = field(default_factory=dict)
-    """Secrets by long flag that were arguments once."""
+    """Secrets by long flag or property that were arguments once."""
     console: Console = field(default_factory=Console)
     platform: Platform = field(default_factory=current)
     log: LogFile | None = None

@@ -24,6 +24,14 @@ TOKEN = "--access-token"
         (["disconnect", TOKEN, "t"], ["disconnect"], {TOKEN: "t"}),
         (["connect", SECRET], ["connect", SECRET], {}),
         (["check", "-p"], ["check", "-p"], {}),
+        (["connect", "-g", "config", SECRET, "s"], ["connect", "-g", "config"], {SECRET: "s"}),
+        (
+            ["config", "set", "proxy.url", "http://u:p@squid:3128"],
+            ["config", "set", "proxy.url", "***"],
+            {"proxy.url": "http://u:p@squid:3128"},
+        ),
+        (["config", "set", "proxy.url", "http://squid:3128"], ["config", "set", "proxy.url", "http://squid:3128"], {}),
+        (["config", "get", "proxy.url"], ["config", "get", "proxy.url"], {}),
         ([], [], {}),
     ],
 )
