@@ -134,6 +134,16 @@ async def test_entries_after_a_revision_are_its_news(store: Store) -> None:
     assert [(entry.key, entry.revision, entry.body) for entry in news] == [("a", 3, None), ("b", 4, {"n": 3})]
 
 
+async def test_a_reader_sees_one_state_while_others_write(store: Store) -> None:
+    async with store.read() as session:
+        assert await read_entries(session, 0) == (0, [])
+        async with store.write() as transaction:
+            await transaction.publish(Kind.GATEWAY, "a", {})
+        assert await read_entries(session, 0) == (0, [])
+    async with store.read() as session:
+        assert await read_revision(session) == 1
+
+
 async def test_parallel_writers_make_distinct_revisions(store: Store) -> None:
     async def write(number: int) -> int:
         async with store.write() as transaction:
