@@ -135,9 +135,10 @@ class Daemon:
         _log.info("working for", machine=identity.resource_id, vm_id=identity.vm_id)
 
     async def _end(self) -> None:
-        if self._task is not None:
-            await cancel(self._task)
-            self._task = self._session = None
+        # Programs that ask from now on are told that there is no identity.
+        task, self._task, self._session = self._task, None, None
+        if task is not None:
+            await cancel(task)
 
 
 def _signature(*paths: Path) -> tuple[object, ...]:

@@ -51,12 +51,18 @@ class IdentityTokens:
             return kept.token
         if kept.fetching is None:
             kept.fetching = spawn("fetch a token", self._fetch(kept, resource))
-        outcome = await asyncio.shield(kept.fetching)
+        outcome = await self._outcome(kept.fetching)
         if isinstance(outcome, IdentityToken):
             return outcome
         if not bypass_cache and kept.token is not None and self.seconds_left(kept.token) > 0:
             return kept.token
         raise outcome
+
+    @staticmethod
+    async def _outcome(fetching: "asyncio.Task[IdentityToken | Exception]") -> IdentityToken | Exception:
+        """Wait for what others may wait for too; that the identity ends meanwhile must not look like our own end."""
+        await asyncio.wait({fetching})
+        return identity_ended() if fetching.cancelled() else fetching.result()
 
     def seconds_left(self, token: IdentityToken) -> int:
         """Return how long the token is still good for, by the server's clock."""
@@ -106,3 +112,8 @@ class IdentityTokens:
 def _will_pass(error: Exception) -> bool:
     """Say whether the token that we have may still be good: nobody has said that the machine may have none."""
     return not isinstance(error, ServiceRefusal) or error.status >= 500 or error.status == 429
+
+
+def identity_ended() -> InputError:
+    """Return the error of those who waited when the machine was disconnected, or connected anew."""
+    return InputError("IdentityChanged", "The machine's identity has just changed; ask again.")

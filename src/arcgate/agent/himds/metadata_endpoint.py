@@ -96,6 +96,8 @@ def _failure(error: ArcgateError | OSError) -> Reply:
             return refusal(status, code, f"{error.code}: {error.sentence}")
         case InputError(code="TooManyRequests") | ServiceRefusal(status=429):
             return refusal(429, "too_many_requests", error.sentence, ("Retry-After", "60"))
+        case InputError(code="IdentityChanged"):
+            return refusal(503, "temporarily_unavailable", error.sentence, RETRY_AFTER)
         case HopError() | ServiceRefusal():
             text = f"The cloud can't be asked for a token now: {error.one_line()}"
             return refusal(503, "temporarily_unavailable", text, RETRY_AFTER)

@@ -106,6 +106,16 @@ async def test_a_client_that_goes_away_takes_nothing_from_the_others(world: Worl
     assert (await patient).access_token == "token-1"
 
 
+async def test_who_waits_while_the_identity_ends_is_told_so(world: World, tokens: IdentityTokens) -> None:
+    world.gate.clear()
+    waiting = spawn("client", tokens.token(RESOURCE))
+    await world.was_asked.wait()
+    await tokens.close()
+    with pytest.raises(InputError) as caught:
+        await waiting
+    assert caught.value.code == "IdentityChanged"
+
+
 @pytest.mark.parametrize("failure", [DOWN, BROKEN])
 async def test_a_token_serves_until_its_end_while_the_cloud_is_down(
     world: World, tokens: IdentityTokens, failure: ArcgateError

@@ -9,6 +9,7 @@ import pytest
 
 from arcgate.agent.agent_service import IdentityToken
 from arcgate.agent.himds.challenges import Challenges
+from arcgate.agent.himds.identity_tokens import identity_ended
 from arcgate.agent.himds.metadata_endpoint import MetadataEndpoint, Working
 from arcgate.agent.himds.metadata_requests import Asked, Document, Refused, Reply
 from arcgate.agent.http import Problem, ServiceRefusal
@@ -98,6 +99,7 @@ def _refusal(status: int) -> ServiceRefusal:
         (HopError(Hop.TCP, "TCP_REFUSED", "Refused."), 503, "temporarily_unavailable"),
         (_refusal(500), 503, "temporarily_unavailable"),
         (_refusal(401), 503, "temporarily_unavailable"),
+        (identity_ended(), 503, "temporarily_unavailable"),
         (_refusal(429), 429, "too_many_requests"),
         (InputError("TooManyRequests", "Wait."), 429, "too_many_requests"),
         (_refusal(400), 400, "invalid_resource"),
