@@ -169,7 +169,8 @@ class ArcProxy:
     async def _refuse(self, client: SocketStream, error: Exception, record: RequestRecord) -> None:
         refusal = refusal_of(error, record.correlation_id)
         record.reason = refusal.code or INTERNAL.code.lower()
-        record.detail = " ".join(part for part in (refusal.message, refusal.detail, refusal.remedy) if part)
+        cause = f"Cause: {refusal.detail.rstrip('.')}." if refusal.detail else ""
+        record.detail = " ".join(part for part in (refusal.message, cause, refusal.remedy) if part)
         if record.status:
             # The answer has begun; only a cut can tell the client now.
             client.abort()

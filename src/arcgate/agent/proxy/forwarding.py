@@ -138,7 +138,7 @@ class Forwarder:
                 Hop.PROXY,
                 "PROXY_REFUSED",
                 f"The proxy {proxy.origin if proxy else self._request.target} answered 407.",
-                remedy="Put user and password into proxy.url, or exempt this machine on the proxy.",
+                remedy="Set proxy.url to http://USER:PASSWORD@HOST:PORT, or exempt this machine on the proxy.",
             )
         try:
             fields = response_fields(_texts(response.headers))
