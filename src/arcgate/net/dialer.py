@@ -205,7 +205,7 @@ def _refused(hop: Hop, via: str, target: Target, refusal: Refusal, phrase: str) 
             where, refusal.code.upper(), refusal.message, refusal, cause=refusal.detail, remedy=refusal.remedy
         )
     remedies = {
-        407: f"{via} wants authentication: put http://USER:PASSWORD@HOST:PORT as its URL, or exempt this host there.",
+        407: f"{via} wants authentication: put user and password into its URL, or exempt this host there.",
         403: f"Allow CONNECT to {target} on {via}.",
     }
     return ConnectRefused(
