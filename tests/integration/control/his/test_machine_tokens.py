@@ -80,7 +80,7 @@ async def test_a_machine_gets_a_token_of_its_own_identity(plane: ControlPlane, m
     claims = _claims(document["access_token"])
     assert (claims["oid"], claims["tid"], claims["aud"]) == (machine.principal_id, plane.tenant_id, AUDIENCE)
     assert claims["idtyp"] == "app"
-    assert uuid.UUID(claims["appid"])
+    assert str(uuid.UUID(claims["appid"])) == claims["appid"]
     assert claims["iss"] == f"https://login.arcgate.test/{plane.tenant_id}/v2.0"
 
 
