@@ -238,7 +238,7 @@ async def _first_state(database: Database) -> _First:
         folder = tempfile.TemporaryDirectory(prefix="arcgate-first-state-")
         template = database.server.create_database() if database.server is not None else ""
         first = _First(folder, template)
-        url = database.server.url(template) if database.server is not None else ""
+        url = database.server.local_url(template) if database.server is not None else ""
         async with open_control(Configuration(state_dir=first.state, database=DatabaseSettings(url=url))):
             pass
         _prepared[database.server] = first

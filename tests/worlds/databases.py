@@ -27,7 +27,7 @@ class Database:
             return ""
         if state_dir not in self._names:
             self._names[state_dir] = self.server.create_database(template)
-        return self.server.url(self._names[state_dir])
+        return self.server.local_url(self._names[state_dir])
 
     def name(self, state_dir: Path) -> str:
         """Return the name of the state folder's database on the server."""

@@ -269,6 +269,15 @@ async def _refusal(configuration: Configuration) -> StateError:
     return caught.value
 
 
+async def test_a_password_full_of_what_urls_escape_is_understood(
+    tmp_path: Path, postgresql: Database, postgres: PostgresServer
+) -> None:
+    postgresql.url(tmp_path)
+    url = postgres.url(postgresql.name(tmp_path))
+    async with open_control(_configuration(tmp_path, url)) as context, context.store.read() as session:
+        assert await read_revision(session) == 1
+
+
 async def test_a_wrong_password_is_a_clear_error(tmp_path: Path, postgres: PostgresServer) -> None:
     error = await _refusal(_configuration(tmp_path, postgres.url("postgres", password="secret-word")))
     assert error.code == "DATABASE_UNUSABLE"
@@ -301,7 +310,8 @@ async def test_a_database_of_another_encoding_is_refused(tmp_path: Path, postgre
 async def test_a_role_that_may_not_make_tables_is_told_so(
     tmp_path: Path, postgresql: Database, postgres: PostgresServer
 ) -> None:
-    url = postgresql.url(tmp_path / "state")
+    postgresql.url(tmp_path / "state")
+    url = postgres.url(postgresql.name(tmp_path / "state"))
     for statement in ("CREATE ROLE guest LOGIN PASSWORD 'secret-word'", "REVOKE CREATE ON SCHEMA public FROM PUBLIC"):
         postgres.run(sql.SQL(statement), postgresql.name(tmp_path / "state"))
     try:
