@@ -105,7 +105,7 @@ class LogFile:
         # In a folder that several users write, a link would let one of them choose the file that another appends to,
         # and a FIFO would stop it.
         guards = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-        mode = SHARED_MODE if current().has_services_group() else MODE
+        mode = SHARED_MODE if current().has_group() else MODE
         self._descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | guards, mode)
         with contextlib.suppress(OSError):
             current().share(self._descriptor, mode)

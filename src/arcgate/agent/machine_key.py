@@ -64,7 +64,7 @@ class MachineKey:
         """Write the key, readable by us and, where they have a group, the agent's services."""
         pem = self._key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         write_file(path, pem)
-        if current().has_services_group():
+        if current().has_group():
             current().share(path, SHARED)
 
     @property

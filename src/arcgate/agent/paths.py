@@ -106,7 +106,7 @@ class AgentPaths:
         """Make the folders: certificates and tokens for the services alone, the rest readable by all."""
         platform = platform or current()
         # Services of other users than root write state and logs, by their group.
-        is_shared = platform.has_services_group()
+        is_shared = platform.has_group()
         writable = 0o2775 if is_shared else 0o755
         closed = 0o2770 if is_shared else 0o700
         layout = self.layout

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from arcgate.agent.paths import SHARED
-from arcgate.agent.platform import Platform, current
+from arcgate.agent.platform import Audience, Platform, current
 from arcgate.core.errors import StateError
 
 LIFE = 60.0
@@ -46,8 +46,8 @@ class Challenges:
     def prepare(self) -> None:
         """Remove what an earlier service left, and close the folder to others; raises OSError."""
         self.folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
-        if self.platform.has_services_group():
-            self.platform.share(self.folder, FOLDER_MODE)
+        if self.platform.has_group(Audience.PROGRAMS):
+            self.platform.share(self.folder, FOLDER_MODE, Audience.PROGRAMS)
         for left in self.folder.glob(f"*{SUFFIX}"):
             left.unlink(missing_ok=True)
 
@@ -88,8 +88,8 @@ class Challenges:
         with os.fdopen(descriptor, "w", encoding="ascii") as file:
             file.write(challenge.content)
             file.flush()
-            if self.platform.has_services_group():
-                self.platform.share(file.fileno(), SHARED)
+            if self.platform.has_group(Audience.PROGRAMS):
+                self.platform.share(file.fileno(), SHARED, Audience.PROGRAMS)
 
     def _forget(self, challenge: _Challenge) -> None:
         self._open.remove(challenge)

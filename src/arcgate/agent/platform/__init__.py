@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
@@ -34,6 +35,18 @@ class MachineFacts:
     model: str = ""
 
 
+class Audience(StrEnum):
+    """Who, beside a file's owner, may use it: each is a group of the system.
+
+    They are two, so that a program which may have tokens can't read the machine's key.
+    """
+
+    SERVICES = "arcproxy"
+    """The agent's own services: key, state and logs."""
+    PROGRAMS = "himds"
+    """Programs that may have tokens of the machine's identity: challenge files. The original's name for it."""
+
+
 class Platform(Protocol):
     """One operating system."""
 
@@ -48,12 +61,12 @@ class Platform(Protocol):
         """Say whether we run as root or administrator."""
         ...
 
-    def share(self, place: Path | int, mode: int) -> None:
-        """Set the mode of a file, folder or open descriptor, and the services' group when we may and it exists."""
+    def share(self, place: Path | int, mode: int, audience: Audience = Audience.SERVICES) -> None:
+        """Set the mode of a file, folder or open descriptor, and its group when we may and the group exists."""
         ...
 
-    def has_services_group(self) -> bool:
-        """Say whether the group that the services run in exists, and we may give files to it."""
+    def has_group(self, audience: Audience = Audience.SERVICES) -> bool:
+        """Say whether the audience's group exists, and we may give files to it."""
         ...
 
     def try_lock(self, descriptor: int) -> bool:

@@ -1,4 +1,4 @@
-"""Linux: systemd's units, flock, the group himds and the folders of the original's packages."""
+"""Linux: systemd's units, flock, the agent's groups and the folders of the original's packages."""
 
 import contextlib
 import errno
@@ -13,9 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from arcgate.agent.platform import Layout, MachineFacts
+from arcgate.agent.platform import Audience, Layout, MachineFacts
 
-GROUP = "himds"
 SYSTEMCTL_TIMEOUT = 30
 """Seconds for one call of systemctl."""
 
@@ -46,14 +45,14 @@ class LinuxPlatform:
         """See Platform."""
         return os.geteuid() == 0
 
-    def has_services_group(self) -> bool:
+    def has_group(self, audience: Audience = Audience.SERVICES) -> bool:
         """See Platform."""
-        return _own_group() is not None
+        return _own_group(audience) is not None
 
-    def share(self, place: Path | int, mode: int) -> None:
+    def share(self, place: Path | int, mode: int, audience: Audience = Audience.SERVICES) -> None:
         """See Platform; files that others own already stay as they are, and what a link leads to does too."""
         if isinstance(place, int):
-            _share(place, mode)
+            _share(place, mode, audience)
             return
         try:
             # By descriptor: in a folder that the services may write, a path could lead root elsewhere by now.
@@ -63,7 +62,7 @@ class LinuxPlatform:
                 return
             raise
         try:
-            _share(descriptor, mode)
+            _share(descriptor, mode, audience)
         finally:
             os.close(descriptor)
 
@@ -130,24 +129,24 @@ class LinuxPlatform:
         )
 
 
-def _group_id() -> int | None:
+def _group_id(audience: Audience) -> int | None:
     try:
-        return grp.getgrnam(GROUP).gr_gid
+        return grp.getgrnam(audience).gr_gid
     except KeyError:
         return None
 
 
-def _share(descriptor: int, mode: int) -> None:
+def _share(descriptor: int, mode: int, audience: Audience) -> None:
     with contextlib.suppress(PermissionError):
-        group = _own_group()
+        group = _own_group(audience)
         if group is not None:
             os.fchown(descriptor, -1, group)
         os.fchmod(descriptor, mode)
 
 
-def _own_group() -> int | None:
-    """Return the services' group when we may give files to it: as root, or as one of its members."""
-    group = _group_id()
+def _own_group(audience: Audience) -> int | None:
+    """Return the audience's group when we may give files to it: as root, or as one of its members."""
+    group = _group_id(audience)
     may = os.geteuid() == 0 or group in {os.getegid(), *os.getgroups()}
     return group if may else None
 

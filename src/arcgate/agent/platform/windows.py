@@ -14,7 +14,7 @@ from pathlib import Path, PureWindowsPath
 from types import MappingProxyType
 from typing import Any
 
-from arcgate.agent.platform import Layout, MachineFacts
+from arcgate.agent.platform import Audience, Layout, MachineFacts
 
 SERVICE_TIMEOUT = 30
 """Seconds for one call of sc.exe."""
@@ -51,11 +51,11 @@ class WindowsPlatform:
         libraries: Any = getattr(ctypes, "windll", None)
         return libraries is not None and bool(libraries.shell32.IsUserAnAdmin())
 
-    def has_services_group(self) -> bool:
+    def has_group(self, audience: Audience = Audience.SERVICES) -> bool:
         """See Platform; access lists of the folders, set by the installer, do this here."""
         return False
 
-    def share(self, place: Path | int, mode: int) -> None:
+    def share(self, place: Path | int, mode: int, audience: Audience = Audience.SERVICES) -> None:
         """See Platform; files inherit the access list of their folder."""
 
     def try_lock(self, descriptor: int) -> bool:

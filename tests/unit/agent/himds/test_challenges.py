@@ -10,7 +10,7 @@ from typing import cast
 import pytest
 
 from arcgate.agent.himds.challenges import LIFE, MOST, Challenges, challenge_header
-from arcgate.agent.platform import Platform
+from arcgate.agent.platform import Audience, Platform
 from arcgate.core.errors import StateError
 
 
@@ -25,13 +25,14 @@ class Time:
 
 
 def _platform(shared: list[Path] | None = None) -> Platform:
-    def share(place: Path | int, mode: int) -> None:
+    def share(place: Path | int, mode: int, audience: Audience) -> None:
         assert shared is not None
+        assert audience is Audience.PROGRAMS
         path = place if isinstance(place, Path) else Path(f"/proc/self/fd/{place}").readlink()
         shared.append(path)
         path.chmod(mode)
 
-    return cast("Platform", SimpleNamespace(has_services_group=lambda: shared is not None, share=share))
+    return cast("Platform", SimpleNamespace(has_group=lambda _audience: shared is not None, share=share))
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from arcgate.core.errors import ArcgateError, Hop, HopError, InputError, StateEr
 pytestmark = pytest.mark.anyio
 
 FACTS = MachineFacts("linux", "Debian", "12", "box.corp")
-PLATFORM = cast("Platform", SimpleNamespace(has_services_group=lambda: False))
+PLATFORM = cast("Platform", SimpleNamespace(has_group=lambda _audience: False))
 RESOURCE = "https://a.example/"
 
 

@@ -99,7 +99,7 @@ def test_root_and_members_give_files_to_the_services_group(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, user: int, groups: list[int], may: bool
 ) -> None:
     given: list[int] = []
-    monkeypatch.setattr(module, "_group_id", lambda: 985)
+    monkeypatch.setattr(module, "_group_id", lambda _audience: 985)
     monkeypatch.setattr(os, "geteuid", lambda: user)
     monkeypatch.setattr(os, "getegid", lambda: groups[0])
     monkeypatch.setattr(os, "getgroups", lambda: groups)
@@ -107,6 +107,6 @@ def test_root_and_members_give_files_to_the_services_group(
     file = tmp_path / "file"
     file.touch()
     LinuxPlatform().share(file, 0o640)
-    assert LinuxPlatform().has_services_group() is may
+    assert LinuxPlatform().has_group() is may
     assert given == ([985] if may else [])
     assert file.stat().st_mode & 0o777 == 0o640

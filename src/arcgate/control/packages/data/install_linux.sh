@@ -221,19 +221,26 @@ END_OF_CLOUD
 }
 
 make_users() {
-    if ! getent group himds >/dev/null 2>&1; then groupadd --system himds || fail 150 "The group himds can't be made."; fi
+    # Services share files by the group arcproxy. Programs that may have tokens are in the group himds: they
+    # must not be able to read the machine's key.
+    for group in himds arcproxy; do
+        if ! getent group "$group" >/dev/null 2>&1; then
+            groupadd --system "$group" || fail 150 "The group $group can't be made."
+        fi
+    done
     for user in himds arcproxy; do
         if ! id "$user" >/dev/null 2>&1; then
-            useradd --system --gid himds --home-dir /var/opt/azcmagent --no-create-home --shell /usr/sbin/nologin "$user" ||
+            useradd --system --gid arcproxy --home-dir /var/opt/azcmagent --no-create-home --shell /usr/sbin/nologin "$user" ||
                 fail 150 "The user $user can't be made."
         fi
     done
+    usermod --append --groups himds himds || fail 150 "The user himds can't join its group."
 }
 
 make_folder() {
     mkdir -p "$root/var/opt/azcmagent/$1"
     chmod "$2" "$root/var/opt/azcmagent/$1"
-    if [ -z "$root" ]; then chgrp himds "$root/var/opt/azcmagent/$1" && chmod "$2" "$root/var/opt/azcmagent/$1"; fi
+    if [ -z "$root" ]; then chgrp arcproxy "$root/var/opt/azcmagent/$1" && chmod "$2" "$root/var/opt/azcmagent/$1"; fi
 }
 
 make_folders() {
@@ -243,7 +250,9 @@ make_folders() {
     make_folder certs 2770
     make_folder tokens 2750
     # Programs in the group read challenge files; himdsd alone makes them.
-    if [ -z "$root" ]; then chown himds "$root/var/opt/azcmagent/tokens"; fi
+    if [ -z "$root" ]; then
+        chown himds:himds "$root/var/opt/azcmagent/tokens" && chmod 2750 "$root/var/opt/azcmagent/tokens"
+    fi
 }
 
 write_environment() {
