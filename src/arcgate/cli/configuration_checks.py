@@ -20,7 +20,10 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}\Z")
 
 def find_contradictions(configuration: Configuration, place: PlaceOf) -> list[ConfigurationError]:
     """Return what is wrong between settings that are each valid by themselves; touches no file."""
-    checks = (_check_folders, _check_cloud, _check_listen, _check_tls, _check_database, _check_gateway, _check_control)
+    checks = (
+        *(_check_folders, _check_cloud, _check_listen, _check_tls, _check_database),
+        *(_check_control, _check_identity, _check_gateway),
+    )
     return [
         ConfigurationError(place(path), f"{'.'.join(path)}: {sentence}", remedy=remedy)
         for check in checks
@@ -79,6 +82,26 @@ def _check_control(configuration: Configuration) -> Iterator[Finding]:
             "machines would count as disconnected between two heartbeats.",
             "Set it above control.heartbeat_interval.",
         )
+
+
+def _check_identity(configuration: Configuration) -> Iterator[Finding]:
+    identity = configuration.identity
+    for name, text in (("issuer", identity.issuer), ("login_endpoint", identity.login_endpoint)):
+        if text and not _is_https(text):
+            yield ("identity", name), f"{text[:100]!a} is not an https URL.", "Write it as the issuer's document does."
+    if identity.issuer and not identity.audience:
+        remedy = "Name the audience that tokens for this API have."
+        yield ("identity", "audience"), "without it, tokens for other services would be taken too.", remedy
+    if not identity.issuer and not identity.embedded:
+        remedy = "Name an identity.issuer, or leave our own one on."
+        yield ("identity", "embedded"), "nobody could sign in.", remedy
+
+
+def _is_https(text: str) -> bool:
+    try:
+        return parse_url(text).is_tls
+    except InputError:
+        return False
 
 
 def _check_gateway(configuration: Configuration) -> Iterator[Finding]:

@@ -166,9 +166,12 @@ class ExternalIssuer:
 
 
 def external_issuer(settings: IdentitySettings, clock: Callable[[], datetime]) -> ExternalIssuer | None:
-    """Return the issuer that is configured, None without one; raises StateError when its authorities can't be read."""
+    """Return the issuer that is configured, None without one; raises StateError when it can't be used."""
     if not settings.issuer:
         return None
+    if not settings.audience:
+        text = "identity.issuer is set without identity.audience."
+        raise StateError("ISSUER_AUDIENCE_MISSING", text, remedy="Name the audience that tokens for this API have.")
     try:
         ca_pem = settings.ca_file.read_text(encoding="ascii") if settings.ca_file is not None else ""
     except (OSError, UnicodeDecodeError) as error:

@@ -218,6 +218,14 @@ async def test_it_can_take_the_embedded_issuers_place(tmp_path: Path) -> None:
         assert (await ask(plane.app, "GET", f"/{plane.tenant_id}/discovery/v2.0/keys")).status == 200
 
 
+async def test_an_issuer_without_an_audience_stops_the_start(tmp_path: Path) -> None:
+    identity = {"issuer": "https://x.example"}
+    configuration = Configuration.model_validate({"state_dir": tmp_path / "state", "identity": identity})
+    with pytest.raises(StateError, match="audience"):
+        async with open_control(configuration):
+            pass
+
+
 async def test_authorities_that_cannot_be_read_stop_the_start(tmp_path: Path) -> None:
     identity = {"issuer": "https://x.example", "audience": "x", "ca_file": tmp_path / "none.pem"}
     configuration = Configuration.model_validate({"state_dir": tmp_path / "state", "identity": identity})
