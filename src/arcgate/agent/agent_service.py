@@ -28,8 +28,6 @@ GOAL_WAIT = 25
 """Seconds that the service may keep a request for news of the goal."""
 TOKEN_TIMEOUT = 15.0
 """Seconds; programs that ask for a token wait meanwhile."""
-LARGEST_GOAL = 8 * 1024 * 1024
-"""Bytes."""
 
 _TOKEN = re.compile(r"[!-~]{1,16384}\Z")
 

@@ -13,7 +13,7 @@ from arcgate.core.errors import HopError
 from arcgate.core.verdicts import Reason, Verdict
 from arcgate.net.http_client import Answer
 from arcgate.net.streams import ByteStream, StreamReset, close_gently
-from arcgate.wire.connect import format_answer, format_refusal
+from arcgate.wire.connect import format_answer, format_head, format_refusal
 from arcgate.wire.heads import RequestHead
 
 GATEWAY_NAME_FIELD = "Arcgate-Gateway-Name"
@@ -23,6 +23,11 @@ _PATHS = re.compile(rb"/(?:azcmagent-linux|azcmagent-windows|ca\.pem|healthz|pac
 _SEND_TIMEOUT = 120.0
 """Seconds that a slow client gets to take the answer."""
 
+KEPT = 30.0
+"""Seconds that a package is shared before it is fetched again."""
+MOST_KEPT = 4
+"""Packages and checksums that are kept."""
+
 _log = structlog.get_logger(__name__)
 
 Fetch = Callable[[str, dict[str, str]], Awaitable[Answer]]
@@ -30,11 +35,16 @@ Fetch = Callable[[str, dict[str, str]], Awaitable[Answer]]
 
 
 class Installer:
-    """Answers plain GET requests that came to a gateway's own name."""
+    """Answers plain GET requests that came to a gateway's own name.
+
+    Anybody may ask, any number of clients at once: packages are fetched one at a time, and shared by all that ask.
+    """
 
     def __init__(self, fetch: Fetch, gateway_suffix: str) -> None:
         self._fetch = fetch
         self._gateway_suffix = gateway_suffix
+        self._packages: dict[str, tuple[float, Answer]] = {}
+        self._turn = asyncio.Lock()
 
     async def serve(self, client: ByteStream, head: RequestHead, prefix: str) -> None:
         """Answer one request and close."""
@@ -43,20 +53,41 @@ class Installer:
             return
         path = head.target.decode("ascii")
         try:
-            answer = await self._fetch(path, {GATEWAY_NAME_FIELD: prefix + self._gateway_suffix})
+            answer = await self._get(path, prefix)
         except HopError as error:
             _log.warning("the control plane did not give the installer", path=path, cause=error.one_line())
-            await _send(client, format_answer(502, error.one_line().encode() + b"\n", (), "text/plain"))
+            # Strangers don't need to know where it is.
+            await _send(
+                client, format_answer(502, b"The control plane does not answer. Retry later.\n", (), "text/plain")
+            )
             return
         kind = answer.headers.get("content-type", "application/octet-stream")
-        whole = format_answer(answer.status, answer.body, (), kind)
-        await _send(client, whole[: len(whole) - len(answer.body)] if head.method == "HEAD" else whole)
+        begin = format_head(answer.status, len(answer.body), (), kind)
+        await _send(client, begin, b"" if head.method == "HEAD" else answer.body)
+
+    async def _get(self, path: str, prefix: str) -> Answer:
+        field = {GATEWAY_NAME_FIELD: prefix + self._gateway_suffix}
+        if not path.startswith("/packages/"):
+            return await self._fetch(path, field)
+        now = asyncio.get_running_loop().time
+        async with self._turn:
+            end, known = self._packages.get(path, (0.0, None))
+            if known is not None and now() < end:
+                return known
+            answer = await self._fetch(path, field)
+            if answer.is_success:
+                self._packages.pop(path, None)
+                while len(self._packages) >= MOST_KEPT:
+                    del self._packages[next(iter(self._packages))]
+                self._packages[path] = now() + KEPT, answer
+            return answer
 
 
-async def _send(client: ByteStream, answer: bytes) -> None:
+async def _send(client: ByteStream, *pieces: bytes) -> None:
     try:
         async with asyncio.timeout(_SEND_TIMEOUT):
-            await client.send(answer)
+            for piece in pieces:
+                await client.send(piece)
     except (StreamReset, TimeoutError):
         return
     await close_gently(client)

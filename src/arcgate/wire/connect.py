@@ -20,8 +20,10 @@ HAND_OVER_BULK = "bulk"
 
 _CORRELATION_ID = re.compile(r"[A-Za-z0-9-]{8,64}\Z")
 _PHRASES = {
+    200: "OK",
     400: "Bad Request",
     403: "Forbidden",
+    404: "Not Found",
     405: "Method Not Allowed",
     408: "Request Timeout",
     431: "Request Header Fields Too Large",
@@ -139,14 +141,14 @@ def format_refusal(verdict: Verdict, correlation_id: str, target: str = "") -> b
 
 def format_answer(status: int, body: bytes, fields: Fields, content_type: str = "application/json") -> bytes:
     """Return an answer that closes the connection."""
+    return format_head(status, len(body), fields, content_type) + body
+
+
+def format_head(status: int, length: int, fields: Fields, content_type: str) -> bytes:
+    """Return the head of an answer that closes the connection, for a body of `length` bytes."""
     line = f"HTTP/1.1 {status} {_PHRASES.get(status, 'Error')}\r\n".encode("ascii")
-    length = ("Content-Length", str(len(body)))
-    return (
-        line
-        + format_fields((("Content-Type", content_type), length, ("Connection", "close"), *fields))
-        + b"\r\n"
-        + body
-    )
+    own = (("Content-Type", content_type), ("Content-Length", str(length)), ("Connection", "close"))
+    return line + format_fields((*own, *fields)) + b"\r\n"
 
 
 def _extra_fields(status: int) -> Fields:
