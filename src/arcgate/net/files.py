@@ -3,11 +3,15 @@
 import contextlib
 import json
 import os
+import stat
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from arcgate.core.errors import StateError
+
+LARGEST_DOCUMENT = 256 * 1024 * 1024
+"""Bytes of a JSON file; the snapshot of a hundred thousand machines fits."""
 
 
 def write_file(path: Path, content: bytes | str, mode: int = 0o600) -> None:
@@ -37,7 +41,7 @@ def write_json(path: Path, document: Any, mode: int = 0o600) -> None:
 def read_json(path: Path) -> Any:
     """Return a JSON file's document, None when there is no file; raises StateError (FILE_UNREADABLE)."""
     try:
-        return json.loads(path.read_bytes())
+        return json.loads(_read_bounded(path))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, RecursionError) as error:
@@ -47,6 +51,19 @@ def read_json(path: Path) -> Any:
             cause=str(error),
             remedy="Restore the file from its backup beside it, or remove it and do the step that made it again.",
         ) from None
+
+
+def _read_bounded(path: Path) -> bytes:
+    """Return the content of a plain file: others may put something else where several users write."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0))
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError("it is no plain file")
+    with os.fdopen(descriptor, "rb") as file:
+        data = file.read(LARGEST_DOCUMENT + 1)
+    if len(data) > LARGEST_DOCUMENT:
+        raise OSError(f"it has more than {LARGEST_DOCUMENT} bytes")
+    return data
 
 
 def signature_of(path: Path) -> tuple[int, ...]:

@@ -1,5 +1,6 @@
 """Files are replaced whole, for our eyes only, and nothing is left behind."""
 
+import os
 import stat
 from pathlib import Path
 
@@ -90,3 +91,12 @@ def test_a_files_signature_changes_with_its_content_and_when_it_goes(tmp_path: P
     path.unlink()
     assert signature_of(path) == seen[0]
     assert len(set(seen)) == 3
+
+
+def test_a_fifo_or_device_in_place_of_a_document_is_an_error_and_not_a_wait(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "endless").symlink_to("/dev/zero")
+    for name in ("fifo", "endless"):
+        with pytest.raises(StateError) as failure:
+            read_json(tmp_path / name)
+        assert failure.value.code == "FILE_UNREADABLE"
