@@ -7,17 +7,23 @@ import pytest
 
 from worlds.azure_clients import ENVIRONMENT, AzureCli, make_certificate
 from worlds.cloud_process import CloudProcess, cloud_process
+from worlds.databases import KINDS, fresh_database
 
 QUOTA = 30
 """Gateways of a subscription: more than the tests need beside each other."""
 
 
-@pytest.fixture(scope="session")
-def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CloudProcess]:
+@pytest.fixture(scope="session", params=KINDS)
+def cloud(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[CloudProcess]:
+    """The control plane, on each database in turn."""
     if not (ENVIRONMENT / "bin" / "az").exists():
         pytest.fail(f"{ENVIRONMENT} has no az; run scripts/install-azure-clients")
-    settings = {"gateways_per_subscription": QUOTA}
-    with cloud_process(tmp_path_factory.mktemp("cloud"), control=settings) as running:
+    server = request.getfixturevalue("postgres") if request.param == "postgresql" else None
+    folder, control = tmp_path_factory.mktemp("cloud"), {"gateways_per_subscription": QUOTA}
+    with (
+        fresh_database(server) as database,
+        cloud_process(folder, control=control, database={"url": database.url(folder / "state")}) as running,
+    ):
         running.admin_token()
         yield running
         assert "Traceback" not in running.log()

@@ -232,3 +232,37 @@ def test_an_unpublished_version_works_and_malformed_ones_are_refused_in_arms_wor
     assert "MissingApiVersionParameter" in admin.refused("rest", "--url", url)
     assert "InvalidApiVersionParameter" in admin.refused("rest", "--url", f"{url}?api-version=latest")
     assert "InvalidApiVersionParameter" in admin.refused("rest", "--url", f"{url}?api-version=2024-13-45")
+
+
+@pytest.mark.parametrize(
+    "version", ["2024-05-20-preview", "2024-07-31-preview", "2024-11-10-preview", "2026-06-16-preview"]
+)
+def test_the_recorded_requests_of_the_command_extensions_are_answered_as_they_expect(
+    admin: AzureCli, group: str, version: str
+) -> None:
+    at = f"resourceGroups/{group.upper()}/providers/Microsoft.HybridCompute"
+    ask = admin.cloud.arm
+    body = {"location": "eastus", "properties": {"allowedFeatures": ["*"], "gatewayType": "Public"}}
+    made = ask("PUT", f"{at}/gateways/gw", body, version=version)
+    assert made.status == 201
+    polled = admin.cloud.request(
+        "GET",
+        made.headers["azure-asyncoperation"].removeprefix(admin.cloud.base),
+        headers={"Authorization": f"Bearer {admin.cloud.admin_token()}"},
+    )
+    assert {"name", "status", "startTime"} <= set(polled.json())
+    assert polled.json()["status"] == "Succeeded"
+    # The preview's update reads, merges and puts back.
+    shown = ask("GET", f"{at}/gateways/gw", version=version).json()
+    assert ask("PUT", f"{at}/gateways/gw", {**shown, "tags": {"a": "b"}}, version=version).status == 200
+    machine = {"location": "eastus", "properties": {"vmId": str(uuid.uuid4()), "osType": "linux"}}
+    assert ask("PUT", f"{at}/machines/m", machine, version=version).status == 200
+    settings = f"{at}/machines/m/providers/Microsoft.HybridCompute/settings/Default"
+    found = ask("GET", settings, version=version)
+    assert (found.status, found.json()["properties"]["gatewayProperties"]) == (200, {})
+    linked = {**found.json(), "properties": {"gatewayProperties": {"gatewayResourceId": shown["id"]}}}
+    assert ask("PUT", settings, linked, version=version).status == 200
+    assert ask("DELETE", f"{at}/gateways/gw", version=version).code == "GatewayInUse"
+    assert ask("PUT", settings, {"properties": {"gatewayProperties": {}}}, version=version).status == 200
+    assert ask("DELETE", f"{at}/gateways/gw", version=version).status == 202
+    assert ask("DELETE", f"{at}/machines/m", version=version).status == 204

@@ -130,7 +130,7 @@ def arm_route(
             error.headers |= headers
             raise
         response.headers.update(headers)
-        return _if_changed(request, response)
+        return _found(response) if request.method == "HEAD" else _if_changed(request, response)
 
     return ArmRoute(path, endpoint, verbs, versions)
 
@@ -154,10 +154,18 @@ def _take_allowance(request: Request, context: ControlContext, caller: Caller) -
     return headers
 
 
+def _found(response: Response) -> Response:
+    """Return ARM's answer to HEAD: 204 for what is there."""
+    if response.status_code != 200:
+        return response
+    kept = {name: value for name, value in response.headers.items() if not name.startswith("content-")}
+    return Response(status_code=204, headers=kept)
+
+
 def _if_changed(request: Request, response: Response) -> Response:
     """Return the response, or 304 without a body when the client has that version already."""
     tag, asked = response.headers.get("etag"), request.headers.get("if-none-match", "")
-    if request.method not in ("GET", "HEAD") or tag is None or response.status_code != 200:
+    if request.method != "GET" or tag is None or response.status_code != 200:
         return response
     known = [one.strip().removeprefix("W/") for one in asked.split(",")]
     if tag not in known and asked.strip() != "*":

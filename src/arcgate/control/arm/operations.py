@@ -105,9 +105,13 @@ async def _result(call: Call) -> Response:
 async def _find(call: Call) -> Operation:
     async with call.context.store.read() as session:
         found = await session.get(Operation, call.parameters["operation"].lower())
-    if found is None or not _may_see(call, found):
+    if found is None or not _may_see(call, found) or _is_old(call, found):
         raise ApiError(404, "OperationNotFound", "The operation could not be found; finished ones are kept for 7 days.")
     return found
+
+
+def _is_old(call: Call, operation: Operation) -> bool:
+    return operation.ended_at is not None and operation.ended_at < call.context.clock() - timedelta(days=KEPT_DAYS)
 
 
 def _may_see(call: Call, operation: Operation) -> bool:

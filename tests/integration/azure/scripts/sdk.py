@@ -175,6 +175,8 @@ def resources() -> None:
         found = arm.resources.list(filter="resourceType eq 'Microsoft.HybridCompute/gateways'")
         assert place.lower() in [one.id.lower() for one in found]
         assert arm.resources.get_by_id(place, version).name == "gw"
+        assert arm.resources.check_existence_by_id(place, version) is True
+        assert arm.resources.check_existence_by_id(f"{place}-2", version) is False
         assert arm.providers.get("Microsoft.HybridCompute").registration_state == "Registered"
         assert arm.providers.register("Microsoft.HybridCompute").registration_state == "Registered"
         arm.resource_groups.begin_delete(name).result()

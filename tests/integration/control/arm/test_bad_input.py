@@ -329,7 +329,8 @@ def test_b82_an_override_of_the_method_is_not_heard(place: Place) -> None:
 
 
 def test_b83_head_and_strange_accepts_are_answered(place: Place) -> None:
-    assert _send(place, "HEAD", f"{place.gateway}{V}").status == 200
+    assert _send(place, "HEAD", f"{place.gateway}{V}").status == 204
+    assert _send(place, "HEAD", f"{place.gateway}-2{V}").status == 404
     assert _send(place, "GET", f"{place.gateway}{V}", Accept="text/xml").headers["content-type"] == "application/json"
 
 

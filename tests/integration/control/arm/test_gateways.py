@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from arcgate.core.snapshot import Kind
-from worlds.control_plane import GATEWAYS, MACHINES, SETS, SETTINGS, ControlPlane, control_plane
+from worlds.control_plane import BASE, GATEWAYS, MACHINES, SETS, SETTINGS, ControlPlane, control_plane
 from worlds.databases import Database
 
 pytestmark = pytest.mark.anyio
@@ -41,6 +41,17 @@ async def test_its_operation_has_succeeded_and_leads_to_the_resource(plane: Cont
     assert status.json()["status"] == "Succeeded"
     result = await plane.arm("GET", result_url.removeprefix("https://management.arcgate.test").split("?")[0])
     assert result.json()["id"] == reply.json()["id"]
+
+
+async def test_an_operation_is_forgotten_after_its_days(plane: ControlPlane) -> None:
+    made = await plane.gateway()
+    place = made.headers["azure-asyncoperation"].removeprefix(BASE).split("?")[0]
+    plane.clock.advance(days=6, hours=23)
+    admin = await plane.sign_in(plane.admin.principal)
+    assert (await plane.arm("GET", place, caller=admin)).status == 200
+    plane.clock.advance(hours=2)
+    admin = await plane.sign_in(plane.admin.principal)
+    assert (await plane.arm("GET", place, caller=admin)).code == "OperationNotFound"
 
 
 async def test_the_same_put_again_changes_nothing(plane: ControlPlane) -> None:
