@@ -147,7 +147,9 @@ class GatewaySettings(Section):
     largest_head: int = Field(16 * 1024, ge=1024, le=1024 * 1024, description="Bytes of a request head.")
     most_fields: int = Field(100, ge=10, le=10_000, description="Header fields of a request.")
     max_tunnels: int = Field(20_000, ge=1, description="Tunnels open at once in a worker.")
-    max_handshakes: int = Field(2_000, ge=1, description="Connections whose ClientHello has not come yet, in a worker.")
+    max_handshakes: int = Field(
+        2_000, ge=1, description="Strangers' connections that have not asked for anything yet, in a worker."
+    )
 
 
 class LogSettings(Section):

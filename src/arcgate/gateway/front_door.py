@@ -15,7 +15,7 @@ import structlog
 from arcgate.core.errors import HopError
 from arcgate.core.names import HostName
 from arcgate.net.relay import Ending, Traffic, relay
-from arcgate.net.streams import ByteStream, PrefixedStream, SocketStream, StreamReset
+from arcgate.net.streams import ByteStream, PrefixedStream, StreamReset
 from arcgate.wire.client_hello import UNRECOGNIZED_NAME_ALERT, ClientHelloReader, HelloError
 
 _log = structlog.get_logger(__name__)
@@ -53,12 +53,13 @@ class FrontDoor:
         self,
         names: Names,
         *,
-        serve_gateway: Callable[[ByteStream, str], Awaitable[None]],
+        serve_gateway: Callable[[ByteStream, str, Callable[[], None]], Awaitable[None]],
         open_control: Callable[[], Awaitable[ByteStream]] | None,
         hello_timeout: float,
         idle_timeout: float,
         most_waiting: int,
     ) -> None:
+        """Take what serves a gateway's connection: it calls its last argument once it knows who asks or what for."""
         self._names = names
         self._serve_gateway = serve_gateway
         self._open_control = open_control
@@ -67,22 +68,35 @@ class FrontDoor:
         self._most_waiting = most_waiting
         self._waiting = 0
 
-    async def handle(self, stream: SocketStream) -> None:
+    async def handle(self, stream: ByteStream) -> None:
         """Serve one accepted connection to its end."""
         if self._waiting >= self._most_waiting:
-            _log.warning("connection shed, too many are not past their handshake", limit=self._most_waiting)
+            _log.warning(
+                "connection shed, too many strangers have not asked for anything yet", limit=self._most_waiting
+            )
             return
         self._waiting += 1
+        is_waiting = True
+
+        def is_known() -> None:
+            nonlocal is_waiting
+            self._waiting -= is_waiting
+            is_waiting = False
+
         try:
-            read = await self._read_hello(stream)
+            await self._serve(stream, is_known)
         finally:
-            self._waiting -= 1
+            is_known()
+
+    async def _serve(self, stream: ByteStream, is_known: Callable[[], None]) -> None:
+        read = await self._read_hello(stream)
         if read is None:
             return
         name, again = read
         if (prefix := self._names.gateway_prefix(name)) is not None:
-            await self._serve_gateway(again, prefix)
+            await self._serve_gateway(again, prefix, is_known)
         elif self._open_control is not None and self._names.is_control(name):
+            is_known()  # the control plane has bounds of its own
             await self._pass_on(again)
         else:
             with contextlib.suppress(StreamReset):

@@ -81,8 +81,12 @@ class Sessions:
         self._limits = limits
         self._hands_over = hands_over
 
-    async def serve(self, stream: ByteStream, prefix: str) -> None:
-        """Serve one connection whose SNI named the gateway `prefix`, to its end."""
+    async def serve(self, stream: ByteStream, prefix: str, is_known: Callable[[], None] = lambda: None) -> None:
+        """Serve one connection whose SNI named the gateway `prefix`, to its end.
+
+        `is_known` is called when the client has shown a machine's certificate or sent a request's head: until then
+        it may be anybody, holding a place.
+        """
         client = TlsStream(stream, self._tls(), server_side=True)
         try:
             async with asyncio.timeout(self._timeouts.handshake):
@@ -93,8 +97,10 @@ class Sessions:
             return
         facts = client.tls.getpeercert()
         session = _Session(client, prefix, read_certificate(facts) if facts else None, has_certificate=bool(facts))
+        if session.certificate is not None:
+            is_known()
         try:
-            while await self._serve_request(session):
+            while await self._serve_request(session, is_known):
                 pass
         except StreamReset:
             return
@@ -102,12 +108,13 @@ class Sessions:
             refusal = Verdict(error.reason, detail=error.detail)
             await answer(client, format_refusal(refusal, _new_correlation_id()))
 
-    async def _serve_request(self, session: _Session) -> bool:
+    async def _serve_request(self, session: _Session, is_known: Callable[[], None]) -> bool:
         """Serve the next request; say whether another one may follow. Raises HeadError or StreamReset."""
         reader = RequestReader(self._limits)
         head = await self._read_head(session, reader)
         if head is None:
             return False
+        is_known()
         if head.method in {"GET", "HEAD"} and head.target.startswith(b"/"):
             await self._serve_plain(session.client, head, session.prefix)
             return False
