@@ -11,6 +11,7 @@ from arcgate.cli.account_commands import account_group, device_group
 from arcgate.cli.audit_commands import audit_command
 from arcgate.cli.configuration_commands import config_group
 from arcgate.cli.endpoint_set_commands import endpoint_set_group
+from arcgate.cli.external_principal_commands import external_principal_group
 from arcgate.cli.failures import fill_standard_streams, run_command
 from arcgate.cli.gateway_commands import gateway_group
 from arcgate.cli.group_commands import group_group
@@ -36,7 +37,10 @@ class Sections(click.Group):
 SECTIONS = {
     "Try it and run it": ("sandbox", "serve", "config"),
     "Log in": ("login", "logout", "account", "device"),
-    "Operate": ("group", "gateway", "endpoint-set", "machine", "setting", "service-principal", "audit"),
+    "Operate": (
+        *("group", "gateway", "endpoint-set", "machine", "setting"),
+        *("service-principal", "external-principal", "audit"),
+    ),
     "About": ("version",),
 }
 
@@ -77,6 +81,7 @@ for command in (
     machine_group,
     endpoint_set_group,
     service_principal_group,
+    external_principal_group,
     audit_command,
     config_group,
     serve_command,
