@@ -1,5 +1,6 @@
 """A stand-in for an OpenID Connect issuer outside: its two documents over real TLS, and tokens of any kind."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -28,6 +29,8 @@ class OidcIssuer:
     asked: list[str] = field(default_factory=list)
     overrides: dict[str, Any] = field(default_factory=dict)
     status: int = 200
+    answering: asyncio.Event = field(default_factory=asyncio.Event)
+    """While it is not set, answers wait."""
 
     def new_key(self, *, published: bool = True) -> RSAKey:
         """Make a key, and publish it."""
@@ -48,6 +51,7 @@ class OidcIssuer:
     async def describe(self, request: Request) -> Response:
         """Answer the discovery document."""
         self.asked.append(request.url.path)
+        await self.answering.wait()
         document = {"issuer": self.url, "jwks_uri": f"{self.url}/keys", **self.overrides}
         return JSONResponse(document, self.status)
 
@@ -65,6 +69,7 @@ async def oidc_issuer(authority: Authority) -> AsyncIterator[OidcIssuer]:
     listening = free_socket()
     issuer = OidcIssuer(f"https://localhost:{listening.getsockname()[1]}/realms/servers")
     issuer.new_key()
+    issuer.answering.set()
     place = "/realms/servers"
     app = Starlette(
         routes=[

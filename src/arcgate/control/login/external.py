@@ -124,20 +124,30 @@ class ExternalIssuer:
         return Outsider(subject, named, str(client_id)[:LONGEST_SUBJECT], claims.get("idtyp") == "app")
 
     async def _keys_with(self, key_id: Any) -> KeySet:
+        # While one request waits for an issuer that is slow to answer, the others go on with what is known.
+        if self._turn.locked() and (known := self._kept(self.clock())) is not None and _names(known, key_id):
+            return known
         async with self._turn:
             now = self.clock()
             if self._needs_look_up(key_id, now):
                 await self._look_up(now)
-            if self._keys is None or self._known_at is None or now - self._known_at > LONGEST_KEPT:
-                raise _invalid("the keys of its issuer can't be looked up")
-            return self._keys
+            kept = self._kept(now)
+        if kept is None:
+            raise _invalid("the keys of its issuer can't be looked up")
+        return kept
+
+    def _kept(self, now: datetime) -> KeySet | None:
+        """Return the keys that are known, unless they are too old."""
+        if self._known_at is None or now - self._known_at > LONGEST_KEPT:
+            return None
+        return self._keys
 
     def _needs_look_up(self, key_id: Any, now: datetime) -> bool:
         if self._asked_at is not None and timedelta(0) <= now - self._asked_at < LOOK_UP_PAUSE:
             return False
         if self._keys is None or self._known_at is None or now - self._known_at > KEPT:
             return True
-        return key_id not in {key.kid for key in self._keys.keys}
+        return not _names(self._keys, key_id)
 
     async def _look_up(self, now: datetime) -> None:
         self._asked_at = now
@@ -183,6 +193,10 @@ def external_issuer(settings: IdentitySettings, clock: Callable[[], datetime]) -
 async def _open_stream(target: Target) -> ByteStream:
     addresses = [target.host] if not isinstance(target.host, str) else await SystemResolver().resolve(target.host)
     return await dial(addresses, target.port, LOOK_UP_TIMEOUT)
+
+
+def _names(keys: KeySet, key_id: Any) -> bool:
+    return key_id in [key.kid for key in keys.keys]
 
 
 def _key_set(document: Mapping[str, Any]) -> KeySet:

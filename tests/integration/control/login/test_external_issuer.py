@@ -1,5 +1,6 @@
 """An issuer outside signs people in: its tokens are verified with its own keys, and its people have roles here."""
 
+import asyncio
 import base64
 import hmac
 from collections.abc import AsyncIterator
@@ -17,6 +18,7 @@ from worlds.authority import Authority
 from worlds.control_plane import GATEWAYS, ControlPlane, control_plane
 from worlds.databases import Database
 from worlds.oidc_issuer import AUDIENCE, OidcIssuer, oidc_issuer
+from worlds.waiting import until
 
 pytestmark = pytest.mark.anyio
 
@@ -184,6 +186,22 @@ async def test_known_keys_outlive_an_issuer_that_fails_for_a_while(world: World)
     world.issuer.status = 200
     world.plane.clock.advance(minutes=2)
     assert (await world.ask(token)).status == 200
+
+
+async def test_an_issuer_that_is_slow_holds_up_one_request_and_no_others(world: World) -> None:
+    await world.register()
+    token = world.issuer.token(exp=32_503_680_000)
+    assert (await world.ask(token)).status == 200
+    asked = len(world.issuer.asked)
+    world.plane.clock.advance(hours=2)
+    world.issuer.answering.clear()
+    async with asyncio.TaskGroup() as group:
+        waiting = group.create_task(world.ask(token))
+        await until(lambda: len(world.issuer.asked) > asked)
+        assert (await world.ask(token)).status == 200
+        assert not waiting.done()
+        world.issuer.answering.set()
+    assert waiting.result().status == 200
 
 
 @pytest.mark.parametrize(
