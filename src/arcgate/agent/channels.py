@@ -29,6 +29,9 @@ LONGEST_IDLE = 60.0
 MOST_AHEAD = 8
 """Channels, idle and busy, up to which one is opened ahead: more would take the processor from the busy ones."""
 
+LOOK_AGAIN = 1.0
+"""Seconds that we go by a look at the machine's certificate files."""
+
 _ALERT = re.compile(r"(?:ALERT[_ ](?P<name>[A-Z_ ]+)|UNRECOGNIZED[_ ]NAME)", re.IGNORECASE)
 
 _RENEW = "Check the machine's clock; restart himdsd, which renews the certificate, or run 'azcmagent disconnect' and "
@@ -55,13 +58,28 @@ _CERTIFICATE_ALERTS = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Kind:
     """What makes two channels interchangeable. The context holds authorities and the machine's certificate."""
 
     gateway: GatewayPlace
     proxy: str
     context: ssl.SSLContext
+
+    def __hash__(self) -> int:
+        # Asked for several times in each tunnel; what else differs is told apart by the comparison.
+        return id(self.context)
+
+
+@dataclass(frozen=True, slots=True)
+class _KnownKind:
+    """The kind of the last question, which the next one will most likely ask for too."""
+
+    gateway: GatewayPlace
+    surroundings: Surroundings
+    with_certificate: bool
+    until: float
+    kind: _Kind
 
 
 @dataclass(eq=False, slots=True)
@@ -71,7 +89,7 @@ class Channel:
     tls: TlsStream
     kind: _Kind
     was_used: bool = False
-    expiry: asyncio.TimerHandle | None = None
+    idle_since: float = 0
 
 
 class GatewayChannels:
@@ -87,6 +105,8 @@ class GatewayChannels:
         self._sessions: dict[_Kind, ssl.SSLSession] = {}
         self._busy = 0
         self._opening: asyncio.Task[None] | None = None
+        self._expiry: asyncio.TimerHandle | None = None
+        self._last_kind: _KnownKind | None = None
 
     async def acquire(
         self, gateway: GatewayPlace, surroundings: Surroundings, *, with_certificate: bool = True, fresh: bool = False
@@ -122,6 +142,9 @@ class GatewayChannels:
         """Close what is idle."""
         if self._opening is not None:
             await cancel(self._opening)
+        if self._expiry is not None:
+            self._expiry.cancel()
+            self._expiry = None
         for kind in list(self._idle):
             await self._close_idle(kind)
 
@@ -130,38 +153,52 @@ class GatewayChannels:
         return sum(len(channels) for channels in self._idle.values())
 
     def _kind(self, gateway: GatewayPlace, surroundings: Surroundings, *, with_certificate: bool) -> _Kind:
+        now = asyncio.get_running_loop().time()
+        last = self._last_kind
+        is_same = last is not None and last.surroundings is surroundings and last.with_certificate == with_certificate
+        if last is not None and is_same and now < last.until and last.gateway == gateway:
+            return last.kind
         certificate = surroundings.certificate if with_certificate else None
         proxy = surroundings.proxy_towards(gateway.dialled)
         context = self._hops.trust.gateways(surroundings.ca_pem, certificate)
-        return _Kind(gateway, f"{proxy.user}@{proxy.origin}" if proxy else "", context)
+        kind = _Kind(gateway, f"{proxy.user}@{proxy.origin}" if proxy else "", context)
+        self._last_kind = _KnownKind(gateway, surroundings, with_certificate, now + LOOK_AGAIN, kind)
+        return kind
 
     def _keep(self, channel: Channel) -> None:
         loop = asyncio.get_running_loop()
-        channel.expiry = loop.call_later(LONGEST_IDLE, self._expire, channel)
+        channel.idle_since = loop.time()
         self._idle.setdefault(channel.kind, []).append(channel)
+        if self._expiry is None:
+            self._expiry = loop.call_later(LONGEST_IDLE, self._expire)
 
     def _take(self, kind: _Kind) -> Channel | None:
         """Return the channel that was used last and is still alive: the others may age."""
         while channels := self._idle.get(kind):
             channel = channels.pop()
-            if channel.expiry is not None:
-                channel.expiry.cancel()
             if channel.tls.is_quiet():
                 return channel
             spawn("close a dead channel", channel.tls.close())
         self._idle.pop(kind, None)
         return None
 
-    def _expire(self, channel: Channel) -> None:
-        channels = self._idle.get(channel.kind, [])
-        if channel in channels:
-            channels.remove(channel)
-            spawn("close an idle channel", _part(channel.tls))
+    def _expire(self) -> None:
+        """Close the channels that nobody needed for long, and look again when the next one may be due."""
+        loop = asyncio.get_running_loop()
+        self._expiry = None
+        oldest = loop.time()
+        for kind, channels in list(self._idle.items()):
+            for channel in [one for one in channels if loop.time() - one.idle_since >= LONGEST_IDLE]:
+                channels.remove(channel)
+                spawn("close an idle channel", _part(channel.tls))
+            if not channels:
+                del self._idle[kind]
+            oldest = min([oldest, *(one.idle_since for one in channels)])
+        if self._idle:
+            self._expiry = loop.call_later(max(oldest + LONGEST_IDLE - loop.time(), 0.01), self._expire)
 
     async def _close_idle(self, kind: _Kind) -> None:
         for channel in self._idle.pop(kind, []):
-            if channel.expiry is not None:
-                channel.expiry.cancel()
             await _part(channel.tls)
 
     def _open_ahead(self, kind: _Kind, surroundings: Surroundings) -> None:

@@ -5,6 +5,7 @@ releases (CVE-2024-4032) and know neither cloud metadata services nor IPv4 insid
 """
 
 from enum import StrEnum
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 
 Network = IPv4Network | IPv6Network
@@ -84,6 +85,7 @@ _TEREDO = ip_network("2001::/32")  # RFC 4380
 _IPV4_MAPPED = (ip_network("::ffff:0:0/96"), ip_network("::ffff:0:0:0/96"), ip_network("::/96"))
 
 
+@lru_cache(maxsize=4096)  # pure, and asked several times for each tunnel
 def classify(address: IPv4Address | IPv6Address) -> AddressClass:
     """Return the class of an address; an IPv6 address that carries an IPv4 address has that one's class."""
     if isinstance(address, IPv4Address):

@@ -46,7 +46,8 @@ class Outbound:
             stream = await dial(addresses, target.port, self.dial_timeout)
         except HopError as error:
             raise Refused(_dial_verdict(tunnel.verdict, error)) from None
-        tunnel.address = ip_address(stream.peer)
+        if len(addresses) > 1:
+            tunnel.address = ip_address(stream.peer)
         return stream
 
     async def open_control(self) -> SocketStream:
@@ -62,8 +63,8 @@ class Outbound:
             raise Refused(Verdict(Reason.DNS_FAILED, detail=error.cause)) from None
 
     async def _look_up(self, target: Target) -> list[Address]:
-        if target.is_literal:
-            return [ip_address(str(target.host))]
+        if not isinstance(target.host, str):
+            return [target.host]
         try:
             async with asyncio.timeout(self.dns_timeout):
                 return await self.resolver.resolve(HostName(str(target.host)))

@@ -17,6 +17,7 @@ from arcgate.gateway.identity import Certificate, read_certificate
 from arcgate.gateway.tunnelling import Tunnelling, answer
 from arcgate.gateway.tunnels import Tunnel
 from arcgate.net.channel import ChannelTunnel
+from arcgate.net.deadlines import within
 from arcgate.net.relay import HandOver
 from arcgate.net.streams import ByteStream, PrefixedStream, StreamReset
 from arcgate.net.tls import TlsStream, describe_failure
@@ -129,7 +130,9 @@ class Sessions:
         agreed = request.offers_hand_over and self._hands_over
 
         async def establish() -> ByteStream:
-            await session.client.send(format_established(tunnel.correlation_id, _agreement(request, agreed)))
+            await session.client.send(
+                format_established(tunnel.correlation_id, _AGREEMENTS[request.offers_frames, agreed])
+            )
             if request.offers_frames:
                 return ChannelTunnel(session.client, rest, may_hand_over=agreed)
             return PrefixedStream(rest, session.client) if rest else session.client
@@ -147,14 +150,15 @@ class Sessions:
         own time runs.
         """
         data, session.rest = session.rest, b""
-        if not data:
-            data = await self._first_bytes(session)
+        if not data and not (data := await self._first_bytes(session)):
+            return None
+        if (head := reader.feed(data)) is not None:  # as a rule it comes in one piece
+            return head
         try:
-            async with asyncio.timeout(self._timeouts.head):
-                while data:
+            with within(self._timeouts.head):
+                while data := await session.client.receive():
                     if (head := reader.feed(data)) is not None:
                         return head
-                    data = await session.client.receive()
         except TimeoutError:
             raise HeadError(Reason.HEAD_TIMEOUT, f"no complete head in {self._timeouts.head:g} s") from None
         return None
@@ -162,7 +166,7 @@ class Sessions:
     async def _first_bytes(self, session: _Session) -> bytes:
         patience = self._timeouts.channel_idle if session.certificate else self._timeouts.head
         try:
-            async with asyncio.timeout(patience):
+            with within(patience):
                 return await session.client.receive()
         except TimeoutError:
             if session.certificate is not None:
@@ -192,10 +196,13 @@ class Sessions:
         )
 
 
-def _agreement(request: ConnectRequest, agreed: bool) -> Fields:
+def _agreement(frames: bool, hand_over: bool) -> Fields:
     """Return the fields that accept what an Arc Proxy offered."""
-    frames = ((FRAMES_FIELD, FRAMES_VERSION),) if request.offers_frames else ()
-    return (*frames, (HAND_OVER_FIELD, HAND_OVER_BULK)) if agreed else frames
+    fields = ((FRAMES_FIELD, FRAMES_VERSION),) if frames else ()
+    return (*fields, (HAND_OVER_FIELD, HAND_OVER_BULK)) if hand_over else fields
+
+
+_AGREEMENTS = {(frames, agreed): _agreement(frames, agreed) for frames in (True, False) for agreed in (True, False)}
 
 
 def _new_correlation_id() -> str:

@@ -43,7 +43,8 @@ class Spool:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._lock = _lock(folder)
         self._open: dict[str, str] = {}
-        self._late: list[AuditRecord] = []
+        self._late: list[tuple[str, str]] = []
+        """Ends that could not be written yet, with their tunnels' ids."""
         self._torn = False
         self._dirty = False
         self.news = asyncio.Event()
@@ -55,12 +56,16 @@ class Spool:
 
     def append(self, record: AuditRecord) -> None:
         """Write a record; raises SpoolFull for a start or refusal, and keeps an end until it can be written."""
+        self.append_line(record.event, record.tunnel_id, json.dumps(record.to_json(), separators=(",", ":")))
+
+    def append_line(self, event: Event, tunnel_id: str, line: str) -> None:
+        """Write a record that is JSON already; see `append`."""
         try:
             self._write_late()
-            self._write(record)
+            self._write(event, tunnel_id, line)
         except OSError as error:
-            if record.event is Event.END:
-                self._late.append(record)
+            if event is Event.END:
+                self._late.append((tunnel_id, line))
                 return
             raise SpoolFull(str(error)) from None
 
@@ -122,16 +127,15 @@ class Spool:
 
     def _write_late(self) -> None:
         while self._late:
-            self._write(self._late[0])
+            self._write(Event.END, *self._late[0])
             self._late.pop(0)
 
-    def _write(self, record: AuditRecord) -> None:
-        line = json.dumps(record.to_json(), separators=(",", ":"))
+    def _write(self, event: Event, tunnel_id: str, line: str) -> None:
         self._write_line(line)
-        if record.event is Event.START:
-            self._open[record.tunnel_id] = line
-        elif record.event is Event.END:
-            self._open.pop(record.tunnel_id, None)
+        if event is Event.START:
+            self._open[tunnel_id] = line
+        elif event is Event.END:
+            self._open.pop(tunnel_id, None)
         if self._size > self._segment_size:
             self._begin_segment()
 

@@ -13,7 +13,6 @@ from arcgate.gateway.spool import SpoolFull
 from arcgate.gateway.tunnels import OpenTunnels, Tunnel
 from arcgate.net.relay import Ending, HandOver, relay
 from arcgate.net.streams import ByteStream, StreamReset, close_gently
-from arcgate.net.tasks import spawn
 from arcgate.wire.connect import format_refusal
 
 ANSWER_TIMEOUT = 5.0
@@ -53,20 +52,23 @@ class Tunnelling:
     ) -> ByteStream | None:
         """Run a tunnel to its end; return its stream when it ended cleanly, None when the client was cut off.
 
-        `client` takes a refusal. The tunnel runs in a task of its own, so that a cut ends it and nothing else.
+        `client` takes a refusal. A cut cancels the task that is running here, which goes on afterwards.
         """
+        task = asyncio.current_task()
+        assert task is not None
         self._open_tunnels.add(tunnel)
-        work = spawn(f"tunnel {tunnel.id}", self._run(tunnel, client, establish, hand_over))
-        tunnel.task = work
+        tunnel.task = task
+        before = task.cancelling()
         try:
-            await asyncio.wait([work])
+            return await self._run(tunnel, client, establish, hand_over)
         except asyncio.CancelledError:
-            tunnel.cut(EndReason.SHUTDOWN)
-            await asyncio.wait([work])
-            raise
+            # Taken back only when it was the cut and nobody else: a process that stops cancels the task too.
+            if tunnel.cut_reason is None or task.uncancel() > before:
+                raise
+            return None
         finally:
+            tunnel.task = None
             self._open_tunnels.discard(tunnel)
-        return None if work.cancelled() or work.exception() is not None else work.result()
 
     async def _run(
         self, tunnel: Tunnel, client: ByteStream, establish: Establish, hand_over: HandOver | None

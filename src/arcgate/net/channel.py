@@ -12,7 +12,8 @@ from collections import deque
 from collections.abc import Callable
 
 from arcgate.core.errors import StateError
-from arcgate.net.streams import RawEnds, SocketStream, StreamReset
+from arcgate.net.readiness import Readiness
+from arcgate.net.streams import PromptStream, SocketStream, StreamReset
 from arcgate.net.tls import TlsStream
 from arcgate.wire.frames import FIN, FrameError, FrameReader, FrameType, format_data
 
@@ -20,7 +21,7 @@ PIECE = 64 * 1024
 """Bytes of one DATA frame that we send."""
 
 
-class ChannelTunnel(RawEnds):
+class ChannelTunnel(PromptStream):
     """One tunnel on a channel, as a ByteStream. `rest` are frames that were read with the CONNECT's head.
 
     `may_hand_over` says that both sides agreed to. `hold_end` keeps back the FIN of a raw direction until the
@@ -41,7 +42,7 @@ class ChannelTunnel(RawEnds):
         self._tls = tls
         self._frames = FrameReader()
         self._ready: deque[bytes] = deque()
-        self._may_hand_over = may_hand_over and isinstance(tls.inner, RawEnds)
+        self._may_hand_over = may_hand_over and isinstance(tls.inner, PromptStream)
         self._hold_end = hold_end
         self._on_done = on_done
         self._receives_raw = False
@@ -74,12 +75,12 @@ class ChannelTunnel(RawEnds):
 
     @property
     def raw_source(self) -> SocketStream | None:
-        """See RawEnds."""
+        """See PromptStream."""
         return self._socket.raw_source if self._receives_raw and not self._ready else None
 
     @property
     def raw_sink(self) -> SocketStream | None:
-        """See RawEnds."""
+        """See PromptStream."""
         return self._socket.raw_sink if self._sends_raw else None
 
     @property
@@ -92,11 +93,67 @@ class ChannelTunnel(RawEnds):
         """Whether the peer's direction has left the TLS."""
         return self._receives_raw
 
-    async def go_raw(self) -> None:
-        """Leave frames and TLS with our direction; only on a boundary that both sides could hand over at."""
+    def go_raw(self) -> bool:
+        """Leave frames and TLS with our direction; only on a boundary that both sides could hand over at.
+
+        Says whether the farewell is gone; raises StreamReset.
+        """
         assert self.can_go_raw
-        await self._tls.end()
         self._sends_raw = True
+        is_gone = self._tls.end_now()
+        self._free_tls()
+        return is_gone
+
+    @property
+    def readiness(self) -> Readiness | None:
+        """See PromptStream."""
+        return self._tls.readiness
+
+    def receive_now(self) -> bytes | None:
+        """See PromptStream."""
+        while True:
+            if self._ready:
+                return self._ready.popleft()
+            if self._peer_ended:
+                return b""
+            if self._receives_raw:
+                data = self._socket.receive_now()
+                self._peer_ended = data == b""
+                return data
+            data = self._tls.receive_now()
+            if data is None:
+                return None
+            if data:
+                self._take_frames(data)
+            else:
+                self._take_close_notify()
+
+    def send_now(self, data: bytes) -> bool:
+        """See PromptStream."""
+        if self._sends_raw:
+            return self._socket.send_now(data)
+        if len(data) <= PIECE:
+            return self._tls.send_now(format_data(data))
+        view = memoryview(data)
+        return self._tls.send_now(
+            b"".join(format_data(view[start : start + PIECE]) for start in range(0, len(view), PIECE))
+        )
+
+    def end_now(self) -> bool:
+        """See PromptStream."""
+        if self._ended:
+            return self.flush_now()
+        self._ended = True
+        if not self._sends_raw:
+            return self._tls.send_now(FIN)
+        if self._hold_end and not self._peer_ended:
+            self._held_end = asyncio.get_running_loop().call_later(self._hold_end, self._release_end)
+            return True
+        return self._socket.end_now()
+
+    def flush_now(self) -> bool:
+        """See PromptStream."""
+        return self._socket.flush_now()
 
     async def receive(self) -> bytes:
         """See ByteStream."""
@@ -124,15 +181,11 @@ class ChannelTunnel(RawEnds):
 
     async def end(self) -> None:
         """See ByteStream."""
-        if self._ended:
-            return
-        self._ended = True
-        if not self._sends_raw:
-            await self._tls.send(FIN)
-        elif self._hold_end and not self._peer_ended:
-            self._held_end = asyncio.get_running_loop().call_later(self._hold_end, self._release_end)
+        if self._sends_raw or self._ended:
+            self.end_now()
         else:
-            await self._tls.inner.end()
+            self._ended = True
+            await self._tls.send(FIN)
 
     def _release_end(self) -> None:
         """Send the FIN that was held back."""
@@ -161,9 +214,9 @@ class ChannelTunnel(RawEnds):
             await self._tls.close()
 
     @property
-    def _socket(self) -> RawEnds:
+    def _socket(self) -> PromptStream:
         inner = self._tls.inner
-        if not isinstance(inner, RawEnds):
+        if not isinstance(inner, PromptStream):
             raise StateError("CHANNEL_NOT_RAW", "This channel does not run on a socket of its own.")
         return inner
 
@@ -192,3 +245,9 @@ class ChannelTunnel(RawEnds):
         self._receives_raw = True
         if raw := self._tls.take_raw():
             self._ready.append(raw)
+        self._free_tls()
+
+    def _free_tls(self) -> None:
+        """Let go of the TLS state once no direction needs it: it is most of an idle tunnel's memory."""
+        if self._sends_raw and self._receives_raw:
+            self._tls.free()

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import errno
+import os
 import re
 import socket
 import ssl
@@ -11,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from arcgate.core.errors import Hop, HopError
 from arcgate.core.names import Address, Target
 from arcgate.core.urls import Url
+from arcgate.net.deadlines import within
 from arcgate.net.streams import ByteStream, PrefixedStream, SocketStream, StreamReset
 from arcgate.net.tasks import cancel
 from arcgate.net.tls import TlsStream, describe_failure
@@ -42,6 +44,11 @@ async def dial(addresses: Sequence[Address], port: int, timeout: float) -> Socke
 
     Addresses are tried in order, the next one as soon as one fails or after `STAGGER` seconds.
     """
+    if len(addresses) == 1:  # the usual case, which needs neither tasks nor a race
+        try:
+            return await _connect_only(addresses[0], port, timeout)
+        except OSError as refusal:
+            raise _dial_failure(addresses, port, refusal) from None
     attempts: set[asyncio.Task[socket.socket]] = set()
     waiting = list(addresses)
     failure: BaseException = TimeoutError()
@@ -83,6 +90,35 @@ async def _connect(address: Address, port: int) -> socket.socket:
         connecting.close()
         raise
     return connecting
+
+
+async def _connect_only(address: Address, port: int, timeout: float) -> SocketStream:
+    """Connect to the one address that there is; the socket is registered once, for connecting and all after it."""
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    connecting = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    text = str(address)
+    try:
+        code = connecting.connect_ex((text, port))
+        if code not in {0, errno.EINPROGRESS}:
+            raise _os_error(code)
+        stream = SocketStream(connecting, text)
+    except BaseException:
+        connecting.close()
+        raise
+    try:
+        if code:
+            with within(timeout):
+                await stream.readiness.writable()
+            if code := connecting.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+                raise _os_error(code)
+    except BaseException:
+        stream.let_go()
+        raise
+    return stream
+
+
+def _os_error(code: int) -> OSError:
+    return OSError(code, os.strerror(code))
 
 
 def _dial_failure(addresses: Iterable[Address], port: int, failure: BaseException) -> HopError:
@@ -153,7 +189,7 @@ async def connect_through(
     """
     reader = ResponseReader()
     try:
-        async with asyncio.timeout(timeout):
+        with within(timeout):
             await stream.send(format_connect(target, fields))
             while (head := reader.feed(await _receive(stream))) is None:
                 pass

@@ -9,7 +9,8 @@ from ipaddress import ip_address
 import structlog
 
 from arcgate.core.errors import StateError
-from arcgate.net.streams import SocketStream
+from arcgate.net.readiness import Readiness
+from arcgate.net.streams import SocketStream, tune
 from arcgate.net.tasks import cancel, spawn
 
 _log = structlog.get_logger(__name__)
@@ -18,6 +19,9 @@ BACKLOG = 1024
 OUT_OF_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 PAUSE_WITHOUT_DESCRIPTORS = 0.2
 """Seconds that we leave connections in the backlog when the process has no descriptor left."""
+
+MOST_ACCEPTED = 64
+"""Connections that one turn of the loop accepts."""
 
 Handler = Callable[[SocketStream], Awaitable[None]]
 
@@ -94,21 +98,37 @@ class Listener:
         await cancel(*self._handling)
 
     async def _accept(self, listening: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            try:
-                accepted, _ = await loop.sock_accept(listening)
-            except OSError as error:
-                await self._after_failure(error)
-                continue
-            try:
-                stream = SocketStream(accepted)
-            except OSError:  # the peer has gone already
-                accepted.close()
-                continue
-            task = spawn(f"connection from {stream.peer}", self._handle(stream))
-            self._handling.add(task)
-            task.add_done_callback(self._handling.discard)
+        listening.setblocking(False)
+        tune(listening)
+        readiness = Readiness(listening.fileno())
+        accepted_in_turn = 0
+        try:
+            while True:
+                try:
+                    accepted, name = listening.accept()
+                except BlockingIOError:
+                    await readiness.readable()
+                    continue
+                except OSError as error:
+                    await self._after_failure(error)
+                    continue
+                self._begin(accepted, name)
+                accepted_in_turn += 1
+                if accepted_in_turn % MOST_ACCEPTED == 0:
+                    await asyncio.sleep(0)
+        finally:
+            readiness.forget()
+
+    def _begin(self, accepted: socket.socket, name: object) -> None:
+        peer = str(name[0]) if isinstance(name, tuple) else ""
+        try:
+            stream = SocketStream(accepted, peer, is_tuned=True)
+        except OSError:  # the peer has gone already
+            accepted.close()
+            return
+        task = spawn(f"connection from {peer}", self._handle(stream))
+        self._handling.add(task)
+        task.add_done_callback(self._handling.discard)
 
     @staticmethod
     async def _after_failure(error: OSError) -> None:

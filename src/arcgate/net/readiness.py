@@ -8,6 +8,7 @@ earlier owner of the same descriptor does no harm.
 import asyncio
 import select
 import weakref
+from collections.abc import Callable
 from typing import Final
 
 MOST_REPORTS: Final = 512
@@ -19,14 +20,20 @@ _WRITE = select.EPOLLOUT | select.EPOLLHUP | select.EPOLLERR
 
 
 class Readiness:
-    """What one registered socket waits for; at most one task waits in each direction."""
+    """What one registered socket waits for: at most one task in each direction, or else callbacks.
 
-    __slots__ = ("_descriptor", "_poller", "_reader", "_writer")
+    `on_readable` and `on_writable` are called straight from the report while no task waits: a tunnel costs
+    neither tasks nor futures that way. They must not raise.
+    """
+
+    __slots__ = ("_descriptor", "_poller", "_reader", "_writer", "on_readable", "on_writable")
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
         self._reader: asyncio.Future[None] | None = None
         self._writer: asyncio.Future[None] | None = None
+        self.on_readable: Callable[[], None] | None = None
+        self.on_writable: Callable[[], None] | None = None
         self._poller = _poller_of(asyncio.get_running_loop())
         self._poller.register(descriptor, self)
 
@@ -50,14 +57,27 @@ class Readiness:
 
     def report(self, events: int) -> None:
         """Wake who waits for these events."""
-        if events & _READ and (reader := self._reader) is not None and not reader.done():
-            reader.set_result(None)
-        if events & _WRITE and (writer := self._writer) is not None and not writer.done():
-            writer.set_result(None)
+        if events & _READ:
+            _wake(self._reader, self.on_readable)
+        if events & _WRITE:
+            _wake(self._writer, self.on_writable)
 
     def close(self) -> None:
-        """Forget the socket; call it before the descriptor is closed."""
+        """Let go of the socket; call it just before the descriptor is closed."""
+        self.on_readable = self.on_writable = None
         self._poller.unregister(self._descriptor, self)
+
+    def forget(self) -> None:
+        """Let go of a socket that stays open."""
+        self._poller.remove(self._descriptor, self)
+
+
+def _wake(waiting: "asyncio.Future[None] | None", callback: Callable[[], None] | None) -> None:
+    if waiting is not None:
+        if not waiting.done():
+            waiting.set_result(None)
+    elif callback is not None:
+        callback()
 
 
 class _Poller:
@@ -75,11 +95,15 @@ class _Poller:
         self._registered[descriptor] = readiness
         self._epoll.register(descriptor, _EVENTS)
 
+    def remove(self, descriptor: int, readiness: Readiness) -> None:
+        if self._epoll is not None and self._registered.get(descriptor) is readiness:
+            self._epoll.unregister(descriptor)
+            self.unregister(descriptor, readiness)
+
     def unregister(self, descriptor: int, readiness: Readiness) -> None:
         if self._epoll is None or self._registered.get(descriptor) is not readiness:
             return
-        del self._registered[descriptor]
-        self._epoll.unregister(descriptor)
+        del self._registered[descriptor]  # the kernel's set loses it when it is closed, without a call of its own
         if not self._registered:
             self.loop.remove_reader(self._epoll.fileno())
             self._epoll.close()

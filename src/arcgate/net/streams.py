@@ -29,8 +29,33 @@ class SinkReset(StreamReset):
     """The side that bytes were being carried to broke, not the one that they came from."""
 
 
-class RawEnds:
-    """Mixed into streams that are, or may become, plain sockets: then the kernel can carry their bytes."""
+class PromptStream:
+    """A stream that can be tried without waiting, where it is on a socket (`readiness` is not None then).
+
+    The relay uses it: no task, no future and no coroutine is needed to carry bytes. What a try can't send stays
+    with the stream; send no more before `flush_now` has said that all is gone.
+    """
+
+    @property
+    def readiness(self) -> Readiness | None:
+        """Waits for the socket below, after a try that would have blocked; None when there is no such socket."""
+        return None
+
+    def receive_now(self) -> bytes | None:
+        """Return what is there already: None when that is nothing, b"" at the end; raises StreamReset."""
+        raise NotImplementedError
+
+    def send_now(self, data: bytes) -> bool:
+        """Take the bytes and send what can be sent; say whether all is gone. Raises StreamReset."""
+        raise NotImplementedError
+
+    def end_now(self) -> bool:
+        """End our direction; say whether that is gone. Raises StreamReset."""
+        raise NotImplementedError
+
+    def flush_now(self) -> bool:
+        """Send what is left; say whether all is gone. Raises StreamReset."""
+        raise NotImplementedError
 
     @property
     def raw_source(self) -> "SocketStream | None":
@@ -72,18 +97,27 @@ class ByteStream(Protocol):
         ...
 
 
-class SocketStream(RawEnds):
-    """A connected, non-blocking socket as a ByteStream."""
+class SocketStream(PromptStream):
+    """A connected, non-blocking socket as a ByteStream.
 
-    def __init__(self, connected: socket.socket, peer: str = "") -> None:
+    `is_tuned` says that the socket has inherited the options of `tune` from the one that accepted it.
+    """
+
+    __slots__ = ("_peer", "_readiness", "_socket", "_unsent")
+
+    def __init__(self, connected: socket.socket, peer: str = "", *, is_tuned: bool = False) -> None:
         connected.setblocking(False)
-        if connected.family in {socket.AF_INET, socket.AF_INET6}:
-            connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            _keep_alive(connected)
+        if not is_tuned:
+            tune(connected)
         self._socket = connected
-        self.readiness = Readiness(connected.fileno())
-        """Waits for the socket; for code that reads or writes it by other means."""
+        self._readiness = Readiness(connected.fileno())
         self._peer = peer or peer_address(connected)
+        self._unsent = b""
+
+    @property
+    def readiness(self) -> Readiness:
+        """See PromptStream."""
+        return self._readiness
 
     @property
     def socket(self) -> socket.socket:
@@ -97,12 +131,12 @@ class SocketStream(RawEnds):
 
     @property
     def raw_source(self) -> "SocketStream":
-        """See RawEnds."""
+        """See PromptStream."""
         return self
 
     @property
     def raw_sink(self) -> "SocketStream":
-        """See RawEnds."""
+        """See PromptStream."""
         return self
 
     @property
@@ -113,11 +147,11 @@ class SocketStream(RawEnds):
     async def receive(self) -> bytes:
         """See ByteStream."""
         while (data := self.receive_now()) is None:
-            await self.readiness.readable()
+            await self._readiness.readable()
         return data
 
     def receive_now(self) -> bytes | None:
-        """Return what is there already: None when that is nothing, b"" at the end; raises StreamReset."""
+        """See PromptStream."""
         try:
             size = self._socket.recv_into(_buffer)
         except BlockingIOError:
@@ -128,25 +162,51 @@ class SocketStream(RawEnds):
 
     async def send(self, data: bytes) -> None:
         """See ByteStream."""
+        while not self.flush_now():
+            await self._readiness.writable()
         left = memoryview(data)
         while left:
             try:
                 left = left[self._socket.send(left) :]
             except BlockingIOError:
-                await self.readiness.writable()
+                await self._readiness.writable()
             except OSError as error:
                 raise StreamReset(str(error)) from None
+
+    def send_now(self, data: bytes) -> bool:
+        """See PromptStream."""
+        if self._unsent:
+            self._unsent += data
+            return self.flush_now()
+        try:
+            sent = self._socket.send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError as error:
+            raise StreamReset(str(error)) from None
+        if sent == len(data):
+            return True
+        self._unsent = data[sent:]
+        return False
+
+    def flush_now(self) -> bool:
+        """See PromptStream."""
+        if not self._unsent:
+            return True
+        data, self._unsent = self._unsent, b""
+        return self.send_now(data)
 
     async def end(self) -> None:
         """See ByteStream; sends a FIN."""
         self.end_now()
 
-    def end_now(self) -> None:
-        """Send a FIN; raises StreamReset."""
+    def end_now(self) -> bool:
+        """See PromptStream; sends a FIN."""
         try:
             self._socket.shutdown(socket.SHUT_WR)
         except OSError as error:
             raise StreamReset(str(error)) from None
+        return True
 
     def abort(self) -> None:
         """See ByteStream; sends a RST."""
@@ -154,18 +214,19 @@ class SocketStream(RawEnds):
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         except OSError:  # closed already
             return
-        self._let_go()
+        self.let_go()
 
     async def close(self) -> None:
         """See ByteStream."""
-        self._let_go()
+        self.let_go()
 
-    def _let_go(self) -> None:
-        self.readiness.close()
+    def let_go(self) -> None:
+        """Close the socket."""
+        self._readiness.close()
         self._socket.close()
 
 
-class PrefixedStream(RawEnds):
+class PrefixedStream(PromptStream):
     """A stream some of whose bytes were read already: they come first, then the stream's own."""
 
     def __init__(self, prefix: bytes, inner: ByteStream) -> None:
@@ -178,18 +239,49 @@ class PrefixedStream(RawEnds):
         return self._inner.peer
 
     @property
+    def readiness(self) -> Readiness | None:
+        """See PromptStream."""
+        return self._inner.readiness if isinstance(self._inner, PromptStream) else None
+
+    @property
     def raw_source(self) -> SocketStream | None:
-        """See RawEnds."""
-        return None if self._prefix or not isinstance(self._inner, RawEnds) else self._inner.raw_source
+        """See PromptStream."""
+        return None if self._prefix else self._prompt.raw_source
 
     @property
     def raw_sink(self) -> SocketStream | None:
-        """See RawEnds."""
-        return self._inner.raw_sink if isinstance(self._inner, RawEnds) else None
+        """See PromptStream."""
+        return self._prompt.raw_sink
+
+    def receive_now(self) -> bytes | None:
+        """See PromptStream."""
+        return self.take_prefix() or self._prompt.receive_now()
+
+    def send_now(self, data: bytes) -> bool:
+        """See PromptStream."""
+        return self._prompt.send_now(data)
+
+    def end_now(self) -> bool:
+        """See PromptStream."""
+        return self._prompt.end_now()
+
+    def flush_now(self) -> bool:
+        """See PromptStream."""
+        return self._prompt.flush_now()
+
+    @property
+    def _prompt(self) -> PromptStream:
+        assert isinstance(self._inner, PromptStream)
+        return self._inner
 
     async def receive(self) -> bytes:
         """See ByteStream."""
         return self.take_prefix() or await self._inner.receive()
+
+    @property
+    def inner(self) -> ByteStream:
+        """The stream below, which comes next once the prefix has been taken."""
+        return self._inner
 
     def take_prefix(self) -> bytes:
         """Return the bytes that were read already, once."""
@@ -235,9 +327,22 @@ def peer_address(connected: socket.socket) -> str:
     return str(name[0]) if isinstance(name, tuple) else ""
 
 
-def _keep_alive(connected: socket.socket) -> None:
-    """Find a vanished peer after 30 + 3 x 5 seconds without an answer."""
-    connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, seconds in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3)):
-        if hasattr(socket, option):
-            connected.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), seconds)
+def tune(connected: socket.socket) -> None:
+    """Send small pieces at once, and find a vanished peer after 30 + 3 x 5 seconds without an answer.
+
+    Sockets that a listening one accepts inherit all of it (Linux), which saves five system calls for each.
+    """
+    if connected.family in {socket.AF_INET, socket.AF_INET6}:
+        for level, option, value in _TUNING:
+            connected.setsockopt(level, option, value)
+
+
+_TUNING = (
+    (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    *(
+        (socket.IPPROTO_TCP, getattr(socket, option), seconds)
+        for option, seconds in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3))
+        if hasattr(socket, option)
+    ),
+)

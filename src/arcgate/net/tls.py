@@ -10,9 +10,11 @@ import ssl
 from collections import deque
 from collections.abc import Iterable
 from pathlib import Path
+from typing import cast
 
 from arcgate.core.errors import StateError
-from arcgate.net.streams import CHUNK, ByteStream, SocketStream, StreamReset, close_gently
+from arcgate.net.readiness import Readiness
+from arcgate.net.streams import CHUNK, ByteStream, PrefixedStream, PromptStream, SocketStream, StreamReset, close_gently
 
 CARRIER_END = 1.0
 """Seconds that the carrier's peer gets to end its direction as well, so that a clean end isn't taken for a cut."""
@@ -21,7 +23,14 @@ SEND_PIECE = 256 * 1024
 """Plain bytes that are encrypted before they are sent; bounds the outgoing buffer."""
 
 
-class TlsStream:
+_RECORD = 16 * 1024
+"""Most plain bytes of one TLS record."""
+
+# Records are decrypted into it and copied out once: see streams.
+_plain = memoryview(bytearray(CHUNK))
+
+
+class TlsStream(PromptStream):
     """One TLS connection over a ByteStream; call `handshake` before anything else."""
 
     def __init__(
@@ -33,8 +42,12 @@ class TlsStream:
         server_hostname: str | None = None,
         session: ssl.SSLSession | None = None,
     ) -> None:
-        self._inner = inner
         self._incoming = ssl.MemoryBIO()
+        if isinstance(inner, PrefixedStream):
+            # One layer less for every byte of the connection's life.
+            self._incoming.write(inner.take_prefix())
+            inner = inner.inner
+        self._inner = inner
         self._outgoing = ssl.MemoryBIO()
         self._tls = context.wrap_bio(
             self._incoming, self._outgoing, server_side=server_side, server_hostname=server_hostname, session=session
@@ -64,6 +77,12 @@ class TlsStream:
         assert self._peer_ended
         return self._incoming.read()
 
+    def free(self) -> None:
+        """Let go of the TLS state: both directions have ended, and whoever goes on uses the stream below."""
+        assert self._ended
+        assert self._peer_ended
+        del self._tls, self._incoming, self._outgoing
+
     def is_quiet(self) -> bool:
         """Say, without waiting, whether the peer has neither ended nor sent data: the stream can be used again.
 
@@ -76,12 +95,80 @@ class TlsStream:
                 if not data:
                     return False
                 self._incoming.write(data)
+            if not self._incoming.pending:  # nothing came, so there is nothing to look into
+                return not self._ready and not self._peer_ended
             self._tls.read(1)
         except ssl.SSLWantReadError:
             return not self._ready and not self._peer_ended
         except (ssl.SSLError, StreamReset):
             return False
         return False
+
+    @property
+    def readiness(self) -> Readiness | None:
+        """See PromptStream."""
+        return self._inner.readiness if isinstance(self._inner, PromptStream) else None
+
+    def receive_now(self) -> bytes | None:
+        """See PromptStream."""
+        if self._ready:
+            return self._ready.popleft()
+        while not self._peer_ended:
+            if self._incoming.pending:
+                data = self._decrypt()
+                if data or self._peer_ended:
+                    return data
+            came = self._prompt.receive_now()
+            if came is None:
+                return None
+            if not came:
+                raise StreamReset("the connection ended without close_notify")
+            self._incoming.write(came)
+        return b""
+
+    def _decrypt(self) -> bytes:
+        """Return what the records that have arrived hold; as many at once as fit, for each one sent on costs a call."""
+        size = 0
+        try:
+            while size <= CHUNK - _RECORD and not self._peer_ended:
+                # The typing of the library knows bytes only; with a buffer it is the count.
+                got = cast("int", self._tls.read(CHUNK - size, _plain[size:]))
+                self._peer_ended = not got
+                size += got
+                if not self._incoming.pending:  # asking on would cost an exception
+                    break
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLZeroReturnError:
+            self._peer_ended = True
+        except ssl.SSLError as error:
+            raise StreamReset(error.reason or str(error)) from error
+        if self._outgoing.pending:  # an answer of TLS's own
+            self._prompt.send_now(self._outgoing.read())
+        return bytes(_plain[:size])
+
+    def send_now(self, data: bytes) -> bool:
+        """See PromptStream."""
+        try:
+            self._tls.write(data)
+        except ssl.SSLError as error:
+            raise StreamReset(error.reason or str(error)) from error
+        return self._prompt.send_now(self._outgoing.read())
+
+    def end_now(self) -> bool:
+        """See PromptStream; sends close_notify."""
+        if not self._ended:
+            self._say_end()
+        return self._prompt.send_now(self._outgoing.read()) if self._outgoing.pending else self.flush_now()
+
+    def flush_now(self) -> bool:
+        """See PromptStream."""
+        return self._prompt.flush_now()
+
+    @property
+    def _prompt(self) -> PromptStream:
+        assert isinstance(self._inner, PromptStream)
+        return self._inner
 
     async def handshake(self) -> None:
         """Shake hands; raises ssl.SSLError (the alert has been sent) or StreamReset."""
@@ -134,13 +221,16 @@ class TlsStream:
         """See ByteStream; sends close_notify, and a FIN never: proxies on the path end both ways at one."""
         if self._ended:
             return
-        self._ended = True
         async with self._sending:
-            self._drain()
-            # WantRead: the peer hasn't ended yet. Other errors: it has gone. Our close_notify is written either way.
-            with contextlib.suppress(ssl.SSLError):
-                self._tls.unwrap()
+            self._say_end()
             await self._flush_locked()
+
+    def _say_end(self) -> None:
+        self._ended = True
+        self._drain()
+        # WantRead: the peer hasn't ended yet. Other errors: it has gone. Our close_notify is written either way.
+        with contextlib.suppress(ssl.SSLError):
+            self._tls.unwrap()
 
     def abort(self) -> None:
         """See ByteStream."""

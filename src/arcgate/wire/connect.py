@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from arcgate.core.audit import printable
@@ -96,9 +97,13 @@ def _check_host(head: RequestHead, target: Target) -> None:
         raise HeadError(Reason.REQUEST_MALFORMED, "the Host field differs from the request target")
 
 
+# The same few names come again and again, twice in each CONNECT; refusals are not kept.
+_known_authority = lru_cache(maxsize=4096)(parse_authority)
+
+
 def _parse_target(authority: bytes, what: str) -> Target:
     try:
-        return parse_authority(authority)
+        return _known_authority(authority)
     except InputError as error:
         raise HeadError(Reason.REQUEST_MALFORMED, f"{what} is malformed: {error.cause}") from None
 

@@ -9,8 +9,8 @@ Both directions end with FIN, and then the channel is free for another CONNECT. 
 Negotiated by the header field FRAMES_FIELD on the CONNECT and on its 200; other clients never see a frame.
 """
 
-from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 FRAMES_FIELD = "Arcgate-Frames"
 FRAMES_VERSION = "1"
@@ -32,8 +32,7 @@ class FrameType(IntEnum):
     RESET = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(NamedTuple):
     """One frame, or a part of a DATA frame: its payload is passed on as it comes."""
 
     type: FrameType

@@ -16,6 +16,7 @@ from arcgate.core.names import Target
 from arcgate.core.routing import Way
 from arcgate.core.verdicts import EndReason, Reason
 from arcgate.net.channel import ChannelTunnel
+from arcgate.net.deadlines import within
 from arcgate.net.relay import Ending, HandOver, relay
 from arcgate.net.streams import ByteStream, PrefixedStream, SocketStream, StreamReset, close_gently
 from arcgate.wire.connect import format_established, parse_connect
@@ -89,7 +90,7 @@ class ArcProxy:
         raw = bytearray()
         limit = self._limits().head_timeout
         try:
-            async with asyncio.timeout(limit):
+            with within(limit):
                 while data := await client.receive():
                     raw += data
                     if (head := reader.feed(data)) is not None:
@@ -112,7 +113,7 @@ class ArcProxy:
         try:
             record.status = 200
             await client.send(format_established(record.correlation_id))
-            ending = await self._carry(PrefixedStream(rest, client), tunnel.stream, record)
+            ending = await self._carry(PrefixedStream(rest, client) if rest else client, tunnel.stream, record)
             is_whole = ending is Ending.COMPLETED
             record.reason = ending
         finally:

@@ -1,5 +1,6 @@
 """arcproxy.log: one line for each request."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -36,7 +37,9 @@ class RequestRecord:
 
     def log_start(self) -> None:
         """Write the debug line of the beginning."""
-        _log.debug("request begins", **self._facts())
+        log = _log.bind()
+        if log.is_enabled_for(logging.DEBUG):  # the facts are not worth gathering for nobody
+            log.debug("request begins", **self._facts())
 
     def log_end(self) -> None:
         """Write the line of the request."""

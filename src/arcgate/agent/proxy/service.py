@@ -6,6 +6,8 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Mapping
+from typing import Any
 
 import click
 import structlog
@@ -86,6 +88,7 @@ class ArcProxyService:
         self.proxy = ArcProxy(self._outbound, self._limits)
         self.listener = Listener(sockets, self.proxy.handle)
         self._watching: asyncio.Task[None] | None = None
+        self._known_limits: tuple[Mapping[str, Any], ProxyLimits] | None = None
 
     async def start(self) -> None:
         """Begin to serve."""
@@ -145,7 +148,10 @@ class ArcProxyService:
             _log.error("the state file can't be written", cause=str(error))
 
     def _limits(self) -> ProxyLimits:
-        return ProxyLimits.of(self._watch.settings.value.values)
+        values = self._watch.settings.value.values
+        if self._known_limits is None or self._known_limits[0] is not values:  # asked for several times a request
+            self._known_limits = values, ProxyLimits.of(values)
+        return self._known_limits[1]
 
 
 def _on_signals(stopping: asyncio.Event) -> None:
