@@ -37,6 +37,7 @@ from arcgate.net.tls import TlsStream, server_context
 from arcgate.wire.connect import format_answer
 from arcgate.wire.heads import Limits, RequestHead, ResponseHead, ResponseReader
 from worlds.authority import Authority
+from worlds.waiting import until
 
 TENANT = "11111111-1111-4111-8111-111111111111"
 SUBSCRIPTION = "22222222-2222-4222-8222-222222222222"
@@ -263,13 +264,6 @@ async def read_head(stream: ByteStream) -> tuple[ResponseHead, bytes]:
         assert data, "the connection ended before an answer"
         if (head := reader.feed(data)) is not None:
             return head, reader.rest
-
-
-async def until(fact: Callable[[], object], seconds: float = 10) -> None:
-    """Wait until a fact holds."""
-    async with asyncio.timeout(seconds):
-        while not fact():  # noqa: ASYNC110 - facts of many kinds
-            await asyncio.sleep(0.005)
 
 
 @asynccontextmanager

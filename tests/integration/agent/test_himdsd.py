@@ -4,7 +4,7 @@ import asyncio
 import os
 import random
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -26,17 +26,9 @@ from arcgate.agent.state import AgentIdentity, read_goal, read_himds_state, read
 from arcgate.net.tasks import cancel, spawn
 from worlds.agent_cloud import AgentCloud, Fault, agent_cloud
 from worlds.authority import Authority
+from worlds.waiting import until
 
 pytestmark = pytest.mark.anyio
-
-PATIENCE = 15.0
-"""Seconds until a condition that should hold is taken for one that never will."""
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while not condition():  # noqa: ASYNC110 - files of another part are waited for
-            await asyncio.sleep(0.02)
 
 
 @pytest.fixture

@@ -14,10 +14,11 @@ from arcgate.core.names import parse_target
 from arcgate.core.verdicts import Reason, Verdict
 from arcgate.net.files import write_json
 from arcgate.net.streams import ByteStream
-from worlds.agent_machine import AgentMachine, address, agent_machine, echo, read_all, target, until
+from worlds.agent_machine import AgentMachine, address, agent_machine, echo, read_all, target
 from worlds.authority import Authority
 from worlds.fake_gateway import FakeGateway, closed_port, fake_gateway
 from worlds.fake_proxy import fake_proxy
+from worlds.waiting import until
 
 pytestmark = pytest.mark.anyio
 

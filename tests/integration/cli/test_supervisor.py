@@ -6,7 +6,6 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from arcgate.cli.child_process import ChildSpec
 from arcgate.cli.supervisor import Supervisor
 from arcgate.core.errors import StateError
 from arcgate.net.listener import listen
+from worlds.waiting import until
 
 pytestmark = pytest.mark.anyio
 
@@ -32,12 +32,6 @@ def child(
     code: str, role: str = "gateway", descriptors: tuple[int, ...] = (), *, reports_ready: bool = True
 ) -> ChildSpec:
     return ChildSpec(role, role, (sys.executable, "-c", code), descriptors, reports_ready=reports_ready)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not condition():  # noqa: ASYNC110 - other processes have no event
-            await asyncio.sleep(0.01)
 
 
 def is_alive(pid: int) -> bool:

@@ -16,7 +16,8 @@ from arcgate.net.tls import TlsStream, server_context
 from arcgate.wire.connect import HAND_OVER_BULK, HAND_OVER_FIELD
 from arcgate.wire.frames import FRAMES_FIELD, FRAMES_VERSION
 from worlds.authority import Authority
-from worlds.gateway_node import GatewayNode, connect_request, gateway_node, read_head, target, until
+from worlds.gateway_node import GatewayNode, connect_request, gateway_node, read_head, target
+from worlds.waiting import until
 
 pytestmark = pytest.mark.anyio
 

@@ -21,17 +21,8 @@ from arcgate.gateway.sessions import Timeouts
 from arcgate.net.streams import ByteStream, StreamReset
 from arcgate.net.tls import TlsStream, server_context
 from worlds.authority import Authority
-from worlds.gateway_node import (
-    NAME,
-    PREFIX,
-    Client,
-    GatewayNode,
-    connect_request,
-    gateway_node,
-    read_head,
-    target,
-    until,
-)
+from worlds.gateway_node import NAME, PREFIX, Client, GatewayNode, connect_request, gateway_node, read_head, target
+from worlds.waiting import until
 
 pytestmark = pytest.mark.anyio
 

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from arcgate.net.streams import SocketStream, StreamReset
-from worlds.agent_machine import AgentMachine, address, agent_machine, error_of, read_all, target, until
+from worlds.agent_machine import AgentMachine, address, agent_machine, error_of, read_all, target
 from worlds.authority import Authority
 from worlds.fake_gateway import fake_gateway
 from worlds.fake_proxy import fake_proxy
+from worlds.waiting import until
 
 pytestmark = pytest.mark.anyio
 

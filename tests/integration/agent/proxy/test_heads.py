@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from worlds.agent_machine import AgentMachine, agent_machine, connect_head, error_of, read_all, until
+from worlds.agent_machine import AgentMachine, agent_machine, connect_head, error_of, read_all
 from worlds.authority import Authority
+from worlds.waiting import until
 
 pytestmark = pytest.mark.anyio
 

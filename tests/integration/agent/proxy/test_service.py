@@ -18,8 +18,9 @@ from arcgate.agent.state import is_running, read_arcproxy_state
 from arcgate.net.dialer import dial
 from arcgate.net.files import write_json
 from arcgate.net.streams import SocketStream, StreamReset
-from worlds.agent_machine import connect_head, echo, error_of, read_all, target, until
+from worlds.agent_machine import connect_head, echo, error_of, read_all, target
 from worlds.fake_gateway import LOOPBACK
+from worlds.waiting import until
 
 pytestmark = pytest.mark.anyio
 

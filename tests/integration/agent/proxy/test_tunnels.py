@@ -9,20 +9,11 @@ import pytest
 
 from arcgate.core.verdicts import Reason, Verdict
 from arcgate.net.streams import SocketStream, StreamReset
-from worlds.agent_machine import (
-    AgentMachine,
-    address,
-    agent_machine,
-    connect_head,
-    echo,
-    error_of,
-    read_all,
-    target,
-    until,
-)
+from worlds.agent_machine import AgentMachine, address, agent_machine, connect_head, echo, error_of, read_all, target
 from worlds.authority import Authority
 from worlds.fake_gateway import FakeGateway, closed_port, fake_gateway
 from worlds.fake_proxy import ESTABLISHED, fake_proxy
+from worlds.waiting import until
 
 pytestmark = pytest.mark.anyio
 

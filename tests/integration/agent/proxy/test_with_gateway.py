@@ -14,10 +14,11 @@ from arcgate.core.audit import Event
 from arcgate.net.files import write_file
 from arcgate.net.streams import SocketStream, StreamReset
 from arcgate.net.tls import TlsStream, server_context
-from worlds.agent_machine import AgentMachine, address, agent_machine, connect_head, error_of, target, until
+from worlds.agent_machine import AgentMachine, address, agent_machine, connect_head, error_of, target
 from worlds.authority import Authority
 from worlds.fake_proxy import fake_proxy
 from worlds.gateway_node import NAME, GatewayNode, gateway_node
+from worlds.waiting import until
 
 pytestmark = pytest.mark.anyio
 
