@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 
 from arcgate.control.authority import load_authority
 from arcgate.control.changes import Changes
-from arcgate.control.context import Clock, ControlContext
+from arcgate.control.clock import Clock
+from arcgate.control.context import ControlContext
 from arcgate.control.login.external import external_issuer
 from arcgate.control.login.tokens import Tokens
 from arcgate.control.store import open_store

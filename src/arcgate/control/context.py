@@ -1,12 +1,11 @@
 """What every part of the control plane works with, given from outside: there are no globals."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 from arcgate.control.arm.allowance import Allowance
 from arcgate.control.changes import Changes
+from arcgate.control.clock import Clock
 from arcgate.control.login.throttle import Throttle
 from arcgate.control.store.database import Store
 from arcgate.control.store.sealing import Sealer
@@ -17,9 +16,6 @@ if TYPE_CHECKING:
     from arcgate.control.authority import Authority
     from arcgate.control.login.external import ExternalIssuer
     from arcgate.control.login.tokens import Tokens
-
-Clock = Callable[[], datetime]
-"""Returns the present time, aware, in UTC."""
 
 
 @dataclass(frozen=True, slots=True)

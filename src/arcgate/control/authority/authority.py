@@ -1,6 +1,6 @@
 """The running authorities: kept, sealed, in the store's keys table; made at the first start."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -23,6 +23,7 @@ from arcgate.control.authority.certificates import (
     issue_server,
     make_root,
 )
+from arcgate.control.clock import Clock
 from arcgate.control.store import Store
 from arcgate.control.store.models import KeyRow
 from arcgate.control.store.sealing import Sealer
@@ -33,7 +34,6 @@ MACHINE_AUTHORITY = "machine-authority"
 SERVER_LIFETIME = timedelta(days=90)
 """Life of server certificates; they are renewed when a third of it is left."""
 
-Clock = Callable[[], datetime]
 
 _COMMON_NAMES = {SERVER_AUTHORITY: "Arcgate server authority", MACHINE_AUTHORITY: "Arcgate machine authority"}
 

@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from arcgate.control.bodies import read_body
-from arcgate.control.context import Clock
+from arcgate.control.clock import Clock
 from arcgate.control.failures import ApiError
 from arcgate.core.audit import printable
 

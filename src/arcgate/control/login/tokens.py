@@ -18,7 +18,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import RSAKey
 from sqlalchemy import or_, select, update
 
-from arcgate.control.context import Clock
+from arcgate.control.clock import Clock
 from arcgate.control.store.database import Store
 from arcgate.control.store.models import KeyRow, Principal
 from arcgate.control.store.sealing import Sealer
