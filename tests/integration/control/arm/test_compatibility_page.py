@@ -79,3 +79,13 @@ def _roles() -> str:
         for role in BUILT_IN
     ]
     return "| role | id | actions |\n|---|---|---|\n" + "".join(rows)
+
+
+@pytest.mark.parametrize(
+    "name", ["azure-cli", "azure-mgmt-hybridcompute", "azure-mgmt-resource", "azure-identity", "msal"]
+)
+def test_the_page_names_the_clients_that_the_tests_run(name: str) -> None:
+    locked = (PAGE.parents[2] / "requirements" / "azure.txt").read_text(encoding="utf-8")
+    version = re.search(rf"^{name}==([0-9]+\.[0-9]+)", locked, re.MULTILINE)
+    assert version is not None
+    assert f"{name} {version[1]}" in PAGE.read_text(encoding="utf-8")
