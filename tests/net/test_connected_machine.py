@@ -9,9 +9,9 @@ from zipfile import ZipFile
 
 import pytest
 
-from worlds.network_processes import wait_until
 from worlds.network_services import digest, digest_of_known_bytes
 from worlds.network_stage import ALLOWED_TARGETS, MACHINE, PLAIN_TARGET, Stage, stage
+from worlds.waiting import wait_until
 
 TALK = r"""
 import socket, sys

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from worlds.network_processes import wait_until
 from worlds.network_stage import Stage, stage
+from worlds.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(180)
 

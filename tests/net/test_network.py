@@ -11,7 +11,6 @@ import pytest
 
 from worlds.authority import Authority
 from worlds.network import NAMESPACE_FILES, PREFIX, Host, Network, remove_leftovers
-from worlds.network_processes import Unready, wait_until
 from worlds.network_services import (
     SQUID_PORT,
     NameServer,
@@ -21,6 +20,7 @@ from worlds.network_services import (
     digest,
     digest_of_known_bytes,
 )
+from worlds.waiting import Unready, wait_until
 
 ALLOWED, NOT_ALLOWED = "allowed.target.example", "other.target.example"
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 
 from worlds.network_cloud import CONTROL_NAMES, DOMAIN, GATEWAY_ZONE, Operator
-from worlds.network_processes import wait_until
 from worlds.network_stage import GROUP, Stage, stage
+from worlds.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(180)
 

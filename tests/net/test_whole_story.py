@@ -6,9 +6,9 @@ from collections.abc import Iterator
 import pytest
 
 from worlds.network_cloud import CONTROL_NAMES
-from worlds.network_processes import wait_until
 from worlds.network_services import SQUID_PORT, digest, digest_of_known_bytes
 from worlds.network_stage import ALLOWED_TARGETS, FORBIDDEN_TARGET, GROUP, MACHINE, Stage, stage
+from worlds.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(300)
 

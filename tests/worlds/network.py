@@ -23,7 +23,8 @@ from types import TracebackType
 from typing import Self
 
 from worlds.authority import Authority
-from worlds.network_processes import Finished, Service, execute, last_words, wait_until
+from worlds.network_processes import Finished, Service, execute, last_words
+from worlds.waiting import wait_until
 
 PREFIX = "arcw"
 PROGRAMS = ("ip", "nft", "squid", "dnsmasq", "curl", "openssl", "setpriv")

@@ -13,7 +13,8 @@ from typing import Any
 
 from worlds.network import Curled, Host
 from worlds.network_browser import Browser
-from worlds.network_processes import Finished, Service, wait_until
+from worlds.network_processes import Finished, Service
+from worlds.waiting import wait_until
 
 DOMAIN = "arcgate.example"
 SERVING = ("management", "login", "gbl.his", "eastus.his", "packages", "download")

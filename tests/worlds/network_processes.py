@@ -7,34 +7,16 @@ import contextlib
 import os
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
 
-SETTLE = 30.0
-"""Seconds that a condition gets unless the caller says otherwise; generous, since machines are slow at times."""
+from worlds.waiting import SETTLE, Unready, wait_until
+
 LAST_WORDS = 4000
 """Characters of each log that a failure shows."""
 # A service dies with the thread that started it: a killed test run leaves no process behind.
 DIE_TOGETHER = ("setpriv", "--pdeathsig", "KILL")
-
-Value = TypeVar("Value")
-
-
-class Unready(AssertionError):
-    """A condition did not come true in time."""
-
-
-def wait_until(condition: Callable[[], Value], what: str, deadline: float = SETTLE) -> Value:
-    """Return the first true value of the condition; raises Unready after `deadline` seconds."""
-    end = time.monotonic() + deadline
-    while not (value := condition()):
-        if time.monotonic() > end:
-            raise Unready(f"after {deadline:g} seconds still not so: {what}")
-        time.sleep(0.02)
-    return value
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ from typing import Any
 from worlds import network_target
 from worlds.authority import Authority
 from worlds.network import Host
-from worlds.network_processes import Service, wait_until
+from worlds.network_processes import Service
+from worlds.waiting import wait_until
 
 SQUID_PORT = 3128
 _SQUID_USER = "proxy"

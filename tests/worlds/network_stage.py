@@ -24,8 +24,9 @@ from worlds.network_cloud import (
     names_of_servers,
     whole_server,
 )
-from worlds.network_processes import Finished, Service, wait_until
+from worlds.network_processes import Finished, Service
 from worlds.network_services import SQUID_PORT, NameServer, Squid, TargetService
+from worlds.waiting import wait_until
 
 GROUP = "servers"
 LOCATION = "eastus"

@@ -8,8 +8,7 @@ import os
 import shlex
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,8 +17,8 @@ from arcgate.agent.loopback import open_sockets
 from arcgate.agent.paths import AgentPaths
 from arcgate.agent.state import read_arcproxy_state, read_himds_state, read_identity
 from worlds.sandbox_process import Ended, SandboxProcess
+from worlds.waiting import wait_until
 
-PATIENCE = 30.0
 """Seconds until a condition that should hold is taken for one that never will."""
 HOME = "/var/opt/azcmagent"
 GROUP_ID = 48_213
@@ -147,15 +146,8 @@ def original_machine(sandbox: SandboxProcess, folder: Path) -> Iterator[Original
     with ExitStack() as services:
         services.enter_context(machine.service("arcproxyd"))
         services.enter_context(machine.service("himdsd"))
-        _wait_until(machine.is_at_work)
+        wait_until(machine.is_at_work, "the agent's services work")
         yield machine
-
-
-def _wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, "the agent's services do not work"
-        time.sleep(0.05)
 
 
 def _program(name: str) -> str:

@@ -1,7 +1,27 @@
 """Waiting on conditions, each with a deadline: tests never sleep for a guessed time."""
 
 import asyncio
+import time
 from collections.abc import Callable
+from typing import TypeVar
+
+Value = TypeVar("Value")
+SETTLE = 30.0
+"""Seconds that a condition gets unless the caller says otherwise; generous, since machines are slow at times."""
+
+
+class Unready(AssertionError):
+    """A condition did not come true in time."""
+
+
+def wait_until(condition: Callable[[], Value], what: str, deadline: float = SETTLE) -> Value:
+    """Return the first true value of what other processes do; raises Unready after `deadline` seconds."""
+    end = time.monotonic() + deadline
+    while not (value := condition()):
+        if time.monotonic() > end:
+            raise Unready(f"after {deadline:g} seconds still not so: {what}")
+        time.sleep(0.02)
+    return value
 
 
 async def until(condition: Callable[[], object], deadline: float = 10, *, what: str = "") -> None:

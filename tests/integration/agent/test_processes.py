@@ -7,8 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,17 +18,11 @@ from arcgate.agent.state import is_running
 from arcgate.net.files import write_json
 from worlds.agent_cloud import definition
 from worlds.authority import Authority
+from worlds.waiting import wait_until
 
 BIN = Path(sys.executable).parent
 SECRET = "hunter2-is-not-for-everybody"
 PATIENCE = 30.0
-
-
-def until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.02)
 
 
 class SilentCloud:
@@ -157,7 +150,8 @@ def test_himdsd_starts_on_a_machine_without_anything_and_ends_cleanly(
 ) -> None:
     paths = AgentPaths.from_environment(environment)
     with started(environment, "himdsd") as process:
-        until(lambda: is_running(paths.himdsd_lock) and "waiting for" in paths.himds_log.read_text())
+        wait_until(paths.himds_log.exists, "it keeps a log")
+        wait_until(lambda: is_running(paths.himdsd_lock) and "waiting for" in paths.himds_log.read_text(), "it waits")
         process.send_signal(number)
         output, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0
@@ -168,7 +162,7 @@ def test_himdsd_starts_on_a_machine_without_anything_and_ends_cleanly(
 def test_a_second_himdsd_says_that_one_runs_and_ends(environment: dict[str, str]) -> None:
     paths = AgentPaths.from_environment(environment)
     with started(environment, "himdsd"):
-        until(lambda: is_running(paths.himdsd_lock))
+        wait_until(lambda: is_running(paths.himdsd_lock), "the first one runs")
         with started(environment, "himdsd") as second:
             output, _ = second.communicate(timeout=PATIENCE)
         assert second.returncode == 1

@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from worlds.authority import Authority
-from worlds.sandbox_process import ARCGATE, SandboxProcess, is_alive, run, sandbox_process, wait_until
+from worlds.sandbox_process import ARCGATE, SandboxProcess, is_alive, run, sandbox_process
+from worlds.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(150)
 

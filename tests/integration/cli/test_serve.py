@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from worlds.sandbox_process import ARCGATE, STOP_LIMIT, is_alive, run, wait_until
+from worlds.sandbox_process import ARCGATE, STOP_LIMIT, is_alive, run
+from worlds.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(120)
 
