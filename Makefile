@@ -54,14 +54,23 @@ fmt: setup ## Format the code and repair what the linter can
 references: setup ## Write the pages of docs/reference that are made from the code
 	$(BIN)/arcgate references docs/reference
 
-bench: setup ## Measure, side by side with the alternatives
+bench: setup bench/load ## Measure, side by side with the alternatives (QUICK=1: one short round)
+	@test -x .venv-bench/bin/python || $(BIN)/python -m venv .venv-bench
+	@.venv-bench/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r requirements/bench.txt
 	$(BIN)/python bench/run.py
+
+bench/load: bench/load.c
+	gcc -O2 -Wall -Wextra -pthread -o $@ $<
+
+profile: setup bench/load ## Write flame graphs of both hops while tunnels are set up (needs py-spy)
+	$(BIN)/python bench/profile_hops.py
 
 lock: ## Resolve the requirements anew (needs uv)
 	$(LOCK) --extra server --extra postgres pyproject.toml requirements/build.in --output-file requirements/server.txt
 	$(LOCK) --extra server --extra postgres --extra test pyproject.toml requirements/build.in --output-file requirements/dev.txt
 	$(LOCK) requirements/azure.in --output-file requirements/azure.txt
+	$(LOCK) requirements/bench.in --output-file requirements/bench.txt
 
 clean: ## Remove the virtual environment and everything that can be made again
-	rm -rf $(VENV) .venv-azure build dist .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .venv-azure .venv-bench bench/load build dist .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find src tests bench -name __pycache__ -prune -exec rm -rf {} +

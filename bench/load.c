@@ -127,7 +127,7 @@ static void *serve_bulk(void *argument) {
         while (left > 0 && (n = recv(fd, buffer, PIECE, 0)) > 0) left -= n;
         if (left <= 0) send_all(fd, "\x17\x03\x03\x00\x01k", 6);
     }
-    shutdown(fd, SHUT_WR);
+    if (*at != 'I') shutdown(fd, SHUT_WR);
     while (recv(fd, buffer, PIECE, 0) > 0) {}
     free(buffer);
     close(fd);
@@ -257,7 +257,9 @@ static void bulk(int is_down, int tunnels, long pieces) {
 }
 
 static void idle(int count) {
-    for (int i = 0; i < count; i++) open_tunnel();
+    /* A record of application data each way, as after a handshake: then the session is seen to be TLS 1.3. */
+    char finished[ORDER] = {23, 3, 3, 0, ORDER - 5, 'I'};
+    for (int i = 0; i < count; i++) if (send_all(open_tunnel(), finished, ORDER)) die("finished");
     printf("{\"open\": %d}\n", count);
     fflush(stdout);
     char byte;

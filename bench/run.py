@@ -9,18 +9,20 @@ import os
 import platform
 import statistics
 import sys
+import time
 from pathlib import Path
 
-from load import Path as Way
-from load import bulk, hold_idle, set_up_rate, set_up_times
-from systems import System, arcgate, direct, running_target, squid_chain
+import systems as peers
+from load import idle_tunnels, measure, running
+from ports import Port
 
 RESULTS = Path(__file__).with_name("results")
 QUICK = bool(os.environ.get("QUICK"))
 ROUNDS = 1 if QUICK else 3
-BULK_MIB = 128 if QUICK else 512
-SET_UPS = 100 if QUICK else 400
-IDLE = 100 if QUICK else 500
+BULK_MIB = 512 if QUICK else 2048
+SET_UPS = 300 if QUICK else 1000
+IDLE = 500 if QUICK else 2000
+SYSTEMS = (peers.direct, peers.kernel_relay, peers.envoy_h1, peers.envoy_h2, peers.squid, peers.arcgate)
 
 Figures = dict[str, float]
 METRICS = {
@@ -28,47 +30,58 @@ METRICS = {
     "bulk_up_1": "bulk up, 1 tunnel, GiB/s",
     "bulk_down_16": "bulk down, 16 tunnels, GiB/s",
     "bulk_up_16": "bulk up, 16 tunnels, GiB/s",
-    "cpu_per_gib": "CPU seconds per GiB, all hops",
+    "cpu_per_gib": "CPU seconds per GiB, both hops",
+    "plain_down_1": "bulk down that is no TLS, GiB/s",
+    "plain_up_1": "bulk up that is no TLS, GiB/s",
     "setup_p50": "set-up p50, ms",
     "setup_p99": "set-up p99, ms",
     "setup_rate": "set-ups/s, 64 at once",
-    "cpu_per_setup": "CPU µs per set-up, all hops",
-    "idle_kib": "KiB per idle tunnel, all hops",
+    "cpu_per_setup": "CPU µs per set-up, both hops",
+    "idle_kib": "KiB per idle tunnel, both hops",
+    "idle_later_kib": "the same after 8 s without a byte",
 }
+IDLE_LATER = 8
+"""Seconds after which idle tunnels are looked at again: those that may be handed over have been by then."""
 
 
-def measure(system: System, way: Way) -> Figures:
+def measure_system(system: peers.System, target: Port) -> Figures:
     """Return all figures of one system in one round."""
-    set_up_times(way, 20)  # warm up: caches, first allocations
+
+    def rate(direction: str, tunnels: int, mib: int, *more: str) -> float:
+        return measure("bulk", system.proxy, target, direction, tunnels, mib, *more)["gib_per_second"]
+
+    measure("setup", system.proxy, target, 200, 16)  # warm up: caches, first allocations
     figures: Figures = {}
-    before = system.cpu_seconds()
-    figures["bulk_down_1"] = bulk(way, "down", 1, BULK_MIB)
-    figures["bulk_up_1"] = bulk(way, "up", 1, BULK_MIB)
-    figures["cpu_per_gib"] = (system.cpu_seconds() - before) / (2 * BULK_MIB / 1024)
-    figures["bulk_down_16"] = bulk(way, "down", 16, BULK_MIB // 8)
-    figures["bulk_up_16"] = bulk(way, "up", 16, BULK_MIB // 8)
-    figures["setup_p50"], figures["setup_p99"] = set_up_times(way, SET_UPS)
-    before = system.cpu_seconds()
-    figures["setup_rate"] = set_up_rate(way, SET_UPS * 2)
-    figures["cpu_per_setup"] = (system.cpu_seconds() - before) / (SET_UPS * 2) * 1e6
-    if system.pids:
+    if system.pids:  # first, while no memory lies about that others have let go of
         base = system.memory()
-        held = hold_idle(way, IDLE)
-        figures["idle_kib"] = (system.memory() - base) / IDLE / 1024
-        for connection in held:
-            connection.close()
+        with idle_tunnels(system.proxy, target, IDLE):
+            figures["idle_kib"] = (system.memory() - base) / IDLE / 1024
+            time.sleep(IDLE_LATER)
+            figures["idle_later_kib"] = (system.memory() - base) / IDLE / 1024
+    before = system.cpu_seconds()
+    figures["bulk_down_1"] = rate("down", 1, BULK_MIB)
+    figures["bulk_up_1"] = rate("up", 1, BULK_MIB)
+    figures["cpu_per_gib"] = (system.cpu_seconds() - before) / (2 * BULK_MIB / 1024)
+    figures["bulk_down_16"] = rate("down", 16, BULK_MIB // 16)
+    figures["bulk_up_16"] = rate("up", 16, BULK_MIB // 16)
+    figures["plain_down_1"] = rate("down", 1, BULK_MIB // 2, "plain")
+    figures["plain_up_1"] = rate("up", 1, BULK_MIB // 2, "plain")
+    one = measure("setup", system.proxy, target, SET_UPS, 1)
+    figures["setup_p50"], figures["setup_p99"] = one["p50"], one["p99"]
+    before = system.cpu_seconds()
+    figures["setup_rate"] = measure("setup", system.proxy, target, SET_UPS * 4, 64)["rate"]
+    figures["cpu_per_setup"] = (system.cpu_seconds() - before) / (SET_UPS * 4) * 1e6
     return figures
 
 
 def main() -> None:
     """Run the rounds and write the table."""
     rounds: dict[str, list[Figures]] = {}
-    with running_target() as target:
-        for number in range(ROUNDS):
-            for start in (lambda _target: direct(), squid_chain, arcgate):
-                with start(target) as system:
-                    sys.stderr.write(f"round {number + 1} of {ROUNDS}: {system.name}\n")
-                    rounds.setdefault(system.name, []).append(measure(system, Way(system.proxy, target)))
+    for number in range(ROUNDS):
+        for start in SYSTEMS:
+            with running("target") as (target, _), start(target) as system:
+                sys.stderr.write(f"round {number + 1} of {ROUNDS}: {system.name}\n")
+                rounds.setdefault(system.name, []).append(measure_system(system, target))
     systems = {name: _summary(figures) for name, figures in rounds.items()}
     ours = systems["arcgate"]
     ratios = {

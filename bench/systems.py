@@ -5,27 +5,28 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from load import Address
+import envoy
+from load import running
+from ports import Port, free_port, wait_for
 
 TICKS = os.sysconf("SC_CLK_TCK")
 PAGE = os.sysconf("SC_PAGE_SIZE")
+ROOT = Path(__file__).parent.parent
 
 
 @dataclass(frozen=True)
 class System:
-    """A running system: its name, where clients connect (None: directly), and its processes."""
+    """A running system: its name, where clients connect (0: directly), and its processes."""
 
     name: str
-    proxy: Address | None
+    proxy: Port
     pids: tuple[int, ...]
 
     def cpu_seconds(self) -> float:
@@ -43,84 +44,103 @@ def _cpu(pid: int) -> float:
 
 
 @contextlib.contextmanager
-def running_target() -> Iterator[Address]:
-    """Run the target service."""
-    program = Path(__file__).with_name("target.py")
-    with subprocess.Popen([sys.executable, str(program)], stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        try:
-            yield "127.0.0.1", int(process.stdout.readline())
-        finally:
-            process.terminate()
+def direct(_target: Port) -> Iterator[System]:
+    """No proxy at all."""
+    yield System("direct", 0, ())
 
 
 @contextlib.contextmanager
-def direct() -> Iterator[System]:
-    """No proxy at all: the limit."""
-    yield System("direct", None, ())
-
-
-@contextlib.contextmanager
-def arcgate(target: Address) -> Iterator[System]:
+def arcgate(target: Port) -> Iterator[System]:
     """Arc Proxy and gateway, with policy and audit on, as the sandbox runs them."""
     command = [shutil.which("arcgate", path=str(Path(sys.executable).parent)) or "arcgate", "sandbox", "--json"]
-    allow = ["--allow", f"{target[0]}:{target[1]}"]
-    with subprocess.Popen([*command, *allow], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [*command, "--allow", f"127.0.0.1:{target}"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
         assert process.stdout is not None
-        assert process.stderr is not None
         line = process.stdout.readline()
         if not line:
-            raise RuntimeError(f"the sandbox did not start: {process.stderr.read()}")
+            raise RuntimeError("the sandbox did not start; run `arcgate sandbox` to see why")
         facts = json.loads(line)
-        host, _, port = facts["proxy"].rpartition(":")
         pids = [pid for role in ("gateway", "arcproxyd") for pid in facts["pids"][role]]
         try:
-            yield System("arcgate", (host, int(port)), tuple(pids))
+            yield System("arcgate", int(facts["proxy"].rpartition(":")[2]), tuple(pids))
         finally:
             process.send_signal(signal.SIGTERM)
             process.communicate(timeout=30)
 
 
 @contextlib.contextmanager
-def squid_chain(_target: Address) -> Iterator[System]:
-    """Two Squids, one behind the other: the same two hops without TLS between them."""
-    with _squid(None) as (far, far_pids), _squid(far) as (near, near_pids):
-        yield System("squid, two hops", near, (*far_pids, *near_pids))
+def kernel_relay(_target: Port) -> Iterator[System]:
+    """Two relays in C that only splice, without TLS: the limit."""
+    with running("relay", 0) as (far, far_pid), running("relay", far) as (near, near_pid):
+        yield System("kernel-relay", near, (far_pid, near_pid))
+
+
+def envoy_h1(target: Port) -> "contextlib.AbstractContextManager[System]":
+    """Return Envoy with a connection for each tunnel."""
+    return _envoy("envoy-h1", target, http2=False)
+
+
+def envoy_h2(target: Port) -> "contextlib.AbstractContextManager[System]":
+    """Return Envoy with all tunnels on one connection."""
+    return _envoy("envoy-h2", target, http2=True)
 
 
 @contextlib.contextmanager
-def _squid(parent: Address | None) -> Iterator[tuple[Address, tuple[int, ...]]]:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+def _envoy(name: str, target: Port, *, http2: bool) -> Iterator[System]:
+    with tempfile.TemporaryDirectory(prefix="bench-envoy-") as text, contextlib.ExitStack() as stack:
+        folder = Path(text)
+        envoy.write_certificates(folder)
+        far, near = free_port(), free_port()
+        configurations = {
+            "gateway": (envoy.gateway(folder, far, target), far),
+            "proxy": (envoy.proxy(folder, near, far, http2=http2), near),
+        }
+        pids = []
+        for number, (role, (configuration, port)) in enumerate(configurations.items()):
+            file = folder / f"{role}.json"
+            file.write_text(configuration)
+            # One thread a hop, as Arcgate has.
+            options = ["-c", str(file), "--concurrency", "1", "-l", "error", "--base-id", str(os.getpid() * 2 + number)]
+            process = stack.enter_context(subprocess.Popen([str(_envoy_program()), *options]))
+            stack.callback(process.kill)
+            wait_for(port)
+            pids.append(process.pid)
+        yield System(name, near, tuple(pids))
+
+
+def _envoy_program() -> Path:
+    given = os.environ.get("ENVOY")
+    found = [Path(given)] if given else sorted(ROOT.glob(".venv-bench/lib/python*/site-packages/envoy/_bin/envoy"))
+    if not found:
+        raise RuntimeError("Envoy is missing: `make bench` installs it")
+    return found[0]
+
+
+@contextlib.contextmanager
+def squid(_target: Port) -> Iterator[System]:
+    """Two Squids, one behind the other: the same two hops without TLS between them."""
+    with _squid(None) as (far, far_pid), _squid(far) as (near, near_pid):
+        yield System("squid", near, (far_pid, near_pid))
+
+
+@contextlib.contextmanager
+def _squid(parent: Port | None) -> Iterator[tuple[Port, int]]:
+    port = free_port()
     with tempfile.TemporaryDirectory(prefix="bench-squid-") as folder:
         Path(folder).chmod(0o755)
-        upstream = (
-            f"cache_peer {parent[0]} parent {parent[1]} 0 no-query default\nnever_direct allow all\n" if parent else ""
-        )
+        upstream = f"cache_peer 127.0.0.1 parent {parent} 0 no-query default\nnever_direct allow all\n"
         configuration = Path(folder, "squid.conf")
         configuration.write_text(
             f"http_port 127.0.0.1:{port}\nhttp_access allow localhost\npid_filename none\ncache deny all\n"
             f"access_log none\ncache_log /dev/null\ncache_store_log none\nshutdown_lifetime 1 seconds\n"
-            f"pinger_enable off\nvisible_hostname bench{port}\ncoredump_dir {folder}\n{upstream}"
+            f"pinger_enable off\nvisible_hostname bench{port}\ncoredump_dir {folder}\n{upstream if parent else ''}"
         )
         with subprocess.Popen(
             ["squid", "-N", "-f", str(configuration)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         ) as process:
             try:
-                _wait_for(("127.0.0.1", port))
-                yield ("127.0.0.1", port), (process.pid,)
+                wait_for(port)
+                yield port, process.pid
             finally:
-                process.terminate()
-
-
-def _wait_for(address: Address) -> None:
-    deadline = time.monotonic() + 20
-    while True:
-        try:
-            socket.create_connection(address, timeout=1).close()
-        except OSError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.05)
-        else:
-            return
+                process.kill()

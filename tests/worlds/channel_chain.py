@@ -76,9 +76,15 @@ async def _run(hop: Hop, client: ByteStream, target: ByteStream, hand_over: Hand
 
 @asynccontextmanager
 async def channel_chain(
-    authority: Authority, *, near_hand_over: bool = True, far_hand_over: bool = True, after: int = 65_536
+    authority: Authority,
+    *,
+    near_hand_over: bool = True,
+    far_hand_over: bool = True,
+    after: int = 65_536,
+    idle: float = 60,
 ) -> AsyncIterator[Chain]:
-    """Run a chain; each side hands over when it may and `after` bytes have passed."""
+    """Run a chain; each side hands over when it may and `after` bytes have passed, or
+    `idle` seconds without one."""
     near_tls, far_tls = await channel_pair(authority)
     client, near_socket = _pair()
     far_socket, target = _pair()
@@ -86,8 +92,8 @@ async def channel_chain(
     near, far = Hop(), Hop()
     near.channel = ChannelTunnel(near_tls, b"", may_hand_over=agreed)
     far.channel = ChannelTunnel(far_tls, b"", may_hand_over=agreed)
-    near.task = spawn("near", _run(near, near_socket, near.channel, HandOver(after) if agreed else None))
-    far.task = spawn("far", _run(far, far.channel, far_socket, HandOver(after) if agreed else None))
+    near.task = spawn("near", _run(near, near_socket, near.channel, HandOver(after, idle) if agreed else None))
+    far.task = spawn("far", _run(far, far.channel, far_socket, HandOver(after, idle) if agreed else None))
     try:
         yield Chain(client, target, near, far)
     finally:

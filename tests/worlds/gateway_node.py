@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_network
 from pathlib import Path
+from time import monotonic
 from typing import Any
 from uuid import uuid4
 
@@ -25,6 +26,7 @@ from arcgate.core.policy import Policy
 from arcgate.core.snapshot import Entry, Kind, Snapshot
 from arcgate.gateway.accounting import Accounting
 from arcgate.gateway.front_door import FrontDoor, Names
+from arcgate.gateway.machine_limits import MachineLimits
 from arcgate.gateway.outbound import Outbound
 from arcgate.gateway.sessions import Sessions, Timeouts
 from arcgate.gateway.spool import Spool
@@ -92,7 +94,13 @@ class GatewayNode:
     """A running node. Change `entries` by `publish`, read the audit by `records`."""
 
     def __init__(
-        self, authority: Authority, folder: Path, timeouts: Timeouts, most_tunnels: int, idle_timeout: float
+        self,
+        authority: Authority,
+        folder: Path,
+        timeouts: Timeouts,
+        most_tunnels: int,
+        idle_timeout: float,
+        machine_limits: tuple[int, int] = (100, 1000),
     ) -> None:
         self.authority = authority
         self.machines = Machines(folder)
@@ -113,6 +121,7 @@ class GatewayNode:
             accounting=Accounting(self.spool, "node/0", lambda: datetime.now(UTC)),
             open_tunnels=self.open_tunnels,
             most_tunnels=most_tunnels,
+            machine_limits=MachineLimits(*machine_limits, monotonic),
             idle_timeout=idle_timeout,
             half_closed_timeout=30,
         )
@@ -274,9 +283,10 @@ async def gateway_node(
     timeouts: Timeouts | None = None,
     most_tunnels: int = 100,
     idle_timeout: float = 30,
+    machine_limits: tuple[int, int] = (100, 1000),
 ) -> AsyncIterator[GatewayNode]:
     """Run a node that knows the gateway `PREFIX` with all features, and drain it at the end."""
-    node = GatewayNode(authority, folder, timeouts or Timeouts(), most_tunnels, idle_timeout)
+    node = GatewayNode(authority, folder, timeouts or Timeouts(), most_tunnels, idle_timeout, machine_limits)
     node.publish_gateway()
     node.listener.start()
     try:

@@ -147,6 +147,10 @@ class GatewaySettings(Section):
     largest_head: int = Field(16 * 1024, ge=1024, le=1024 * 1024, description="Bytes of a request head.")
     most_fields: int = Field(100, ge=10, le=10_000, description="Header fields of a request.")
     max_tunnels: int = Field(20_000, ge=1, description="Tunnels open at once in a worker.")
+    machine_tunnels: int = Field(5_000, ge=1, description="Tunnels that one machine may have open in a worker.")
+    machine_setups_per_second: int = Field(
+        5_000, ge=1, description="Tunnels that one machine may open in a second in a worker; bursts of one second pass."
+    )
     max_handshakes: int = Field(
         2_000, ge=1, description="Strangers' connections that have not asked for anything yet, in a worker."
     )

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from time import monotonic
 
 import structlog
 
@@ -25,6 +26,7 @@ from arcgate.core.snapshot import Snapshot
 from arcgate.gateway.accounting import Accounting
 from arcgate.gateway.front_door import FrontDoor, Names
 from arcgate.gateway.installer import Installer
+from arcgate.gateway.machine_limits import MachineLimits
 from arcgate.gateway.node import BATCH, ControlPlane, SnapshotWatch, send_audit
 from arcgate.gateway.node_tls import NodeTls, TlsFiles
 from arcgate.gateway.outbound import Outbound
@@ -167,6 +169,7 @@ class Worker:
             accounting=Accounting(self._spool, self._node, _now),
             open_tunnels=self._open_tunnels,
             most_tunnels=settings.max_tunnels,
+            machine_limits=MachineLimits(settings.machine_tunnels, settings.machine_setups_per_second, monotonic),
             idle_timeout=settings.idle_timeout,
             half_closed_timeout=settings.half_closed_timeout,
         )

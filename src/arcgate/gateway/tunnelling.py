@@ -8,6 +8,7 @@ import structlog
 from arcgate.core.policy import Policy
 from arcgate.core.verdicts import EndReason, Reason, Verdict
 from arcgate.gateway.accounting import Accounting
+from arcgate.gateway.machine_limits import MachineLimits
 from arcgate.gateway.outbound import Outbound, Refused
 from arcgate.gateway.spool import SpoolFull
 from arcgate.gateway.tunnels import OpenTunnels, Tunnel
@@ -35,6 +36,7 @@ class Tunnelling:
         accounting: Accounting,
         open_tunnels: OpenTunnels,
         most_tunnels: int,
+        machine_limits: MachineLimits,
         idle_timeout: float,
         half_closed_timeout: float,
     ) -> None:
@@ -43,6 +45,7 @@ class Tunnelling:
         self._accounting = accounting
         self._open_tunnels = open_tunnels
         self._most_tunnels = most_tunnels
+        self._machine_limits = machine_limits
         self._idle_timeout = idle_timeout
         self._half_closed_timeout = half_closed_timeout
         self.is_draining = False
@@ -56,10 +59,15 @@ class Tunnelling:
         """
         task = asyncio.current_task()
         assert task is not None
+        machine = tunnel.certificate.identity.machine_id if tunnel.certificate else ""
+        refusal = self._machine_limits.begin(machine) if machine else ""
         self._open_tunnels.add(tunnel)
         tunnel.task = task
         before = task.cancelling()
         try:
+            if refusal:
+                await self.refuse(client, tunnel, Verdict(Reason.LIMIT_REACHED, detail=refusal))
+                return None
             return await self._run(tunnel, client, establish, hand_over)
         except asyncio.CancelledError:
             # Taken back only when it was the cut and nobody else: a process that stops cancels the task too.
@@ -69,6 +77,8 @@ class Tunnelling:
         finally:
             tunnel.task = None
             self._open_tunnels.discard(tunnel)
+            if machine:
+                self._machine_limits.end(machine)
 
     async def _run(
         self, tunnel: Tunnel, client: ByteStream, establish: Establish, hand_over: HandOver | None

@@ -432,6 +432,26 @@ async def test_the_limit_of_tunnels_refuses_the_next_one(authority: Authority, t
 
 
 @pytest.mark.parametrize(
+    ("limits", "words"), [((1, 100), "1 tunnels open"), ((100, 1), "more than 1 tunnels a second")]
+)
+async def test_a_machine_that_takes_more_than_its_part_is_refused_and_others_are_not(
+    authority: Authority, tmp_path: Path, limits: tuple[int, int], words: str
+) -> None:
+    async with gateway_node(authority, tmp_path, machine_limits=limits) as node, target(echo) as port:
+        node.publish_endpoints(f"127.0.0.1:{port}")
+        greedy, other = node.enrol(), node.enrol()
+        first = await greedy.tunnel(f"127.0.0.1:{port}")
+        head, body = await greedy.connect(f"127.0.0.1:{port}")
+        assert (head.status, error_of(body)["code"]) == (503, Reason.LIMIT_REACHED)
+        assert words in error_of(body)["detail"]
+        assert head.first("retry-after")
+        second = await other.tunnel(f"127.0.0.1:{port}")
+        await first.close()
+        await second.close()
+        await node.wait_for_record(Event.END, 2)
+
+
+@pytest.mark.parametrize(
     ("change", "reason"),
     [
         ("feature", EndReason.TARGET_NOT_ALLOWED),

@@ -7,10 +7,11 @@ import ssl
 import pytest
 
 from arcgate.net.relay import Ending
-from arcgate.net.streams import ByteStream
+from arcgate.net.streams import ByteStream, StreamReset
 from arcgate.net.tls import TlsStream, server_context
 from worlds.authority import Authority
 from worlds.channel_chain import Chain, channel_chain, converse
+from worlds.waiting import until
 
 pytestmark = pytest.mark.anyio
 
@@ -134,6 +135,97 @@ async def test_a_reset_after_the_hand_over_is_a_visible_cut(authority: Authority
         chain.target.abort()
         near, far = await chain.ended()
         assert (near, far) != (Ending.COMPLETED, Ending.COMPLETED)
+
+
+async def test_an_idle_tunnel_of_tls_1_3_is_handed_over_and_goes_on_unchanged(authority: Authority) -> None:
+    async with channel_chain(authority, idle=0.05) as chain:
+        client, target = await inner_tls(chain, authority)
+        await asyncio.gather(client.send(b"a few bytes"), _take(target, 11))
+        await asyncio.gather(target.send(b"and back"), _take(client, 8))
+        near, far = chain.near.channel, chain.far.channel
+        assert near is not None
+        assert far is not None
+        await until(lambda: near.raw_sink is not None and near.peer_went_raw and far.raw_sink is not None)
+        await exchange(client, target, 300_000, 200_000, 5)
+        await chain.client.end()
+        await chain.target.end()
+        assert await chain.ended() == (Ending.COMPLETED, Ending.COMPLETED)
+
+
+async def test_an_idle_tunnel_that_is_no_tls_is_left_in_its_frames(authority: Authority) -> None:
+    async with channel_chain(authority, idle=0.05) as chain:
+        await asyncio.gather(chain.client.send(b"SSH-2.0-x\r\n"), _take(chain.target, 11))
+        await asyncio.sleep(1.2)  # longer than the pause between two looks
+        assert chain.near.channel is not None
+        assert not chain.near.channel.was_handed_over
+        await chain.client.end()
+        await chain.target.end()
+        assert await chain.ended() == (Ending.COMPLETED, Ending.COMPLETED)
+
+
+@pytest.mark.parametrize("harm", ["flip", "inject", "cut", "replay"])
+async def test_bytes_that_are_tampered_with_on_the_way_end_the_inner_session(authority: Authority, harm: str) -> None:
+    """What a direction carries raw is the inner session's own to protect: it must notice, whatever is done."""
+    async with channel_chain(authority, after=0) as chain:
+        client, target = await inner_tls(chain, authority)
+        await exchange_some(client, target)
+        assert chain.near.channel is not None
+        assert chain.near.channel.raw_sink is not None
+        record = bytearray()
+        await retap(client, TappedStream(chain.client, record)).send(b"x" * 1000)
+        if harm == "flip":
+            record[-5] ^= 1
+        elif harm == "inject":
+            record[:0] = b"\x17\x03\x03\x00\x20" + bytes(32)
+        elif harm == "replay":
+            record += bytes(record)
+        else:
+            del record[-3:]
+        await chain.client.send(bytes(record))
+        if harm == "cut":
+            await chain.client.end()
+        with pytest.raises(StreamReset):
+            await _take_all(target)
+
+
+class TappedStream:
+    """Keeps what is sent instead of sending it."""
+
+    def __init__(self, inner: ByteStream, kept: bytearray) -> None:
+        self._inner = inner
+        self._kept = kept
+
+    @property
+    def peer(self) -> str:
+        return self._inner.peer
+
+    async def receive(self) -> bytes:
+        return await self._inner.receive()
+
+    async def send(self, data: bytes) -> None:
+        self._kept += data
+
+    async def end(self) -> None:
+        await self._inner.end()
+
+    def abort(self) -> None:
+        self._inner.abort()
+
+    async def close(self) -> None:
+        await self._inner.close()
+
+
+def retap(stream: TlsStream, carrier: ByteStream) -> TlsStream:
+    """Return the session with another carrier below it."""
+    stream._inner = carrier
+    return stream
+
+
+async def exchange_some(client: ByteStream, target: ByteStream) -> None:
+    """Carry enough for both directions to be handed over."""
+    for _ in range(3):
+        await asyncio.gather(client.send(bytes(1000)), _take(target, 1000))
+        await asyncio.gather(target.send(bytes(1000)), _take(client, 1000))
 
 
 async def _send_and_end(stream: ByteStream, data: bytes) -> None:
