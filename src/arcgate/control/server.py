@@ -17,6 +17,8 @@ IDLE_TIMEOUT = 75
 """Seconds that a connection may wait for its next request."""
 SHUTDOWN_TIMEOUT = 10
 """Seconds that requests get to end when we are stopped."""
+PARTING_TIME = 0.5
+"""Seconds that a peer gets to answer our close_notify when we are stopped; idle ones do not read, and never would."""
 LARGEST_HEAD = 64 * 1024
 """Bytes of a request head."""
 MOST_REQUESTS = 20_000
@@ -31,6 +33,7 @@ class BoundedProtocol(H11Protocol):
     """
 
     _head_timer: asyncio.TimerHandle | None = None
+    _is_ending = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """See asyncio.Protocol."""
@@ -49,6 +52,22 @@ class BoundedProtocol(H11Protocol):
         """See asyncio.Protocol."""
         self._stop_timer()
         super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        """End now, or after the answer that is under way; uvicorn calls it when it stops."""
+        self._is_ending = True
+        super().shutdown()
+        if not self._is_in_request():
+            self._part()
+
+    def on_response_complete(self) -> None:
+        """Go on with the next request, or end; uvicorn calls it after each answer."""
+        super().on_response_complete()
+        if self._is_ending:
+            self._part()
+
+    def _part(self) -> None:
+        self.loop.call_later(PARTING_TIME, self.transport.abort)
 
     def _expect_head(self) -> None:
         if self._head_timer is None and not self.transport.is_closing():
