@@ -49,9 +49,6 @@ def proxy(folder: Path, port: Port, gateway_port: Port, *, http2: bool) -> str:
     cluster = {
         "name": "gateway",
         **_endpoint(gateway_port),
-        "circuit_breakers": {
-            "thresholds": [{"max_connections": 100_000, "max_requests": 100_000, "max_pending_requests": 100_000}]
-        },
         "typed_extension_protocol_options": {
             "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {"@type": _HTTP, "explicit_http_config": protocol}
         },
@@ -81,8 +78,10 @@ def _address(port: Port) -> dict[str, Any]:
 
 
 def _endpoint(port: Port) -> dict[str, Any]:
+    most = {"max_connections": 100_000, "max_requests": 100_000, "max_pending_requests": 100_000}
     return {
         "type": "STATIC",
+        "circuit_breakers": {"thresholds": [most]},  # the usual limit is 1,024 tunnels
         "load_assignment": {
             "cluster_name": "x",
             "endpoints": [{"lb_endpoints": [{"endpoint": {"address": _address(port)}}]}],
