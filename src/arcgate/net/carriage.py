@@ -15,6 +15,7 @@ from arcgate.net.readiness import Readiness
 from arcgate.net.splice import splice_to_end
 from arcgate.net.streams import PromptStream, SinkReset, SocketStream, StreamReset
 from arcgate.net.sweep import Sweep
+from arcgate.net.tasks import cancel
 from arcgate.wire.inner_tls import InnerTls, RecordWalk
 
 BULK = 64 * 1024
@@ -120,8 +121,16 @@ class Carriage:
             return await self._ended
         finally:
             sweep.discard(self)
-            await up.stop()
-            await down.stop()
+            # Both let go before anything is awaited: a second cancellation must not leave one of them carrying.
+            await cancel(*up.stop(), *down.stop())
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the ending is known: nothing may be passed on any more, least of all an end.
+
+        A socket tells of its reset once. Whoever asks after that reads a clean end, and would pass it on.
+        """
+        return self._ended.done()
 
     def look(self, now: float) -> None:
         """End the tunnel when nothing has moved for too long; hand an idle one over."""
@@ -188,14 +197,12 @@ class _Direction:
         _readiness_of(self._source).on_readable = self.step
         _readiness_of(self._sink).on_writable = self.step
 
-    async def stop(self) -> None:
-        """Carry no more."""
+    def stop(self) -> list[asyncio.Task[None]]:
+        """Carry no more; returns what remains to be cancelled."""
         self.has_ended = True
         self._let_go()
         self._other = None
-        if self._splicing is not None and not self._splicing.done():
-            self._splicing.cancel()
-            await asyncio.gather(self._splicing, return_exceptions=True)
+        return [] if self._splicing is None else [self._splicing]
 
     def _let_go(self) -> None:
         _readiness_of(self._source).on_readable = None
@@ -203,7 +210,7 @@ class _Direction:
 
     def step(self) -> None:
         """Carry what can be carried now; the next report goes on."""
-        if self.has_ended or self._splicing is not None:
+        if self.has_ended or self._splicing is not None or self._carriage.is_over:
             return
         try:
             self._carry()
@@ -246,7 +253,7 @@ class _Direction:
         try:
             if not data:
                 self._is_ending = True
-                return self._sink.end_now()
+                return self._end_sink()
             place = self._place_of_hand_over(data) if self._walk is not None else None
             is_gone = self._sink.send_now(data) if place is None else self._switch(data, place)
         except StreamReset as error:
@@ -254,6 +261,12 @@ class _Direction:
         self._carried += len(data)
         self._carriage.traffic.count(len(data), is_up=self._is_up, now=self._carriage.loop.time())
         return is_gone
+
+    def _end_sink(self) -> bool:
+        try:
+            return self._sink.end_now()
+        except StreamReset as error:
+            raise SinkReset(str(error)) from None
 
     def _switch(self, data: bytes, place: int) -> bool:
         assert isinstance(self._sink, ChannelTunnel)
@@ -288,6 +301,8 @@ class _Direction:
                 sink.go_raw()
         except StreamReset:
             self._carriage.end(Ending.TARGET_RESET if self._is_up else Ending.CLIENT_RESET)
+        except Exception as error:
+            self._carriage.fail(error)  # the sweep goes on with the others
         else:
             self.step()
 
@@ -312,7 +327,9 @@ class _Direction:
     async def _splice(self, source: SocketStream, sink: SocketStream) -> None:
         try:
             await splice_to_end(source, sink, self._count)
-            self._sink.end_now()
+            if self._carriage.is_over:
+                return
+            self._end_sink()
         except SinkReset:
             self._carriage.end(Ending.TARGET_RESET if self._is_up else Ending.CLIENT_RESET)
         except StreamReset:

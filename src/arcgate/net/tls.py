@@ -22,6 +22,9 @@ CARRIER_END = 1.0
 SEND_PIECE = 256 * 1024
 """Plain bytes that are encrypted before they are sent; bounds the outgoing buffer."""
 
+MOST_OWN = 128 * 1024
+"""Bytes of TLS's own messages in a row; more than any handshake has. A peer that sends nothing else would keep
+the loop from everybody, for there is no end to changes of keys."""
 
 _RECORD = 16 * 1024
 """Most plain bytes of one TLS record."""
@@ -53,6 +56,7 @@ class TlsStream(PromptStream):
             self._incoming, self._outgoing, server_side=server_side, server_hostname=server_hostname, session=session
         )
         self._ready: deque[bytes] = deque()
+        self._own = 0
         self._peer_ended = False
         self._ended = False
         self._sending = asyncio.Lock()
@@ -94,7 +98,7 @@ class TlsStream(PromptStream):
             while (data := self._inner.receive_now()) is not None:
                 if not data:
                     return False
-                self._incoming.write(data)
+                self._take(data)
             if not self._incoming.pending:  # nothing came, so there is nothing to look into
                 return not self._ready and not self._peer_ended
             self._tls.read(1)
@@ -123,8 +127,15 @@ class TlsStream(PromptStream):
                 return None
             if not came:
                 raise StreamReset("the connection ended without close_notify")
-            self._incoming.write(came)
+            self._take(came)
         return b""
+
+    def _take(self, came: bytes) -> None:
+        """Add to what is to be decrypted; `_own` counts it until data comes out."""
+        if self._own > MOST_OWN:
+            raise StreamReset("the peer sends messages of TLS and no data")
+        self._own += len(came)
+        self._incoming.write(came)
 
     def _decrypt(self) -> bytes:
         """Return what the records that have arrived hold; as many at once as fit, for each one sent on costs a call."""
@@ -135,6 +146,7 @@ class TlsStream(PromptStream):
                 got = cast("int", self._tls.read(CHUNK - size, _plain[size:]))
                 self._peer_ended = not got
                 size += got
+                self._own = 0
                 if not self._incoming.pending:  # asking on would cost an exception
                     break
         except ssl.SSLWantReadError:
@@ -203,6 +215,7 @@ class TlsStream(PromptStream):
                 # An alert of the peer's comes first in TLS 1.3 after our handshake: a refused certificate.
                 raise StreamReset(error.reason or str(error)) from error
             else:
+                self._own = 0
                 self._peer_ended = not data
                 return data
 
@@ -251,6 +264,7 @@ class TlsStream(PromptStream):
             except ssl.SSLError:
                 return
             if data:
+                self._own = 0
                 self._ready.append(data)
             else:
                 self._peer_ended = True
@@ -258,7 +272,7 @@ class TlsStream(PromptStream):
     async def _feed(self) -> None:
         data = await self._inner.receive()
         if data:
-            self._incoming.write(data)
+            self._take(data)
         else:
             raise StreamReset("the connection ended without close_notify")
 

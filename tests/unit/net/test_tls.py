@@ -462,3 +462,29 @@ def test_the_server_context_asks_for_certificates_only_when_it_has_authorities(a
     assert server_context(chain, key, client_authorities_pem=authority.pem).verify_mode is ssl.CERT_OPTIONAL
     assert client_context().check_hostname
     assert client_context().minimum_version is ssl.TLSVersion.TLSv1_2
+
+
+async def test_a_peer_that_sends_messages_of_tls_and_never_data_is_cut(authority: Authority) -> None:
+    left, right = memory_pair(64 * 1024, whole)
+    client_side, _ = contexts(authority, ssl.TLSVersion.TLSv1_3)
+    talkative = server_context(*authority.issue(NAME))
+    talkative.num_tickets = 2000
+    client = TlsStream(left, client_side, server_side=False, server_hostname=NAME)
+    server = TlsStream(right, talkative, server_side=True)
+    talking = spawn("handshake", server.handshake())
+    await client.handshake()
+    with pytest.raises(StreamReset, match="messages of TLS and no data"):
+        await client.receive()
+    await cancel(talking)
+
+
+async def test_a_few_tickets_before_the_data_are_no_reason_to_cut(authority: Authority) -> None:
+    left, right = memory_pair(64 * 1024, whole)
+    client_side, _ = contexts(authority, ssl.TLSVersion.TLSv1_3)
+    usual = server_context(*authority.issue(NAME))
+    usual.num_tickets = 20
+    client = TlsStream(left, client_side, server_side=False, server_hostname=NAME)
+    server = TlsStream(right, usual, server_side=True)
+    await shake(client, server)
+    await server.send(b"hello")
+    assert await client.receive() == b"hello"
