@@ -108,13 +108,28 @@ async def _connect_only(address: Address, port: int, timeout: float) -> SocketSt
     try:
         if code:
             with within(timeout):
-                await stream.readiness.writable()
-            if code := connecting.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
-                raise _os_error(code)
+                while not _is_connected(connecting):
+                    await stream.readiness.writable()
     except BaseException:
         stream.let_go()
         raise
     return stream
+
+
+def _is_connected(connecting: socket.socket) -> bool:
+    """Say whether a connection stands: a report of readiness alone may be late, for an earlier descriptor.
+
+    Raises OSError when it was refused.
+    """
+    if code := connecting.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+        raise _os_error(code)
+    try:
+        connecting.getpeername()
+    except OSError as error:
+        if error.errno == errno.ENOTCONN:
+            return False
+        raise
+    return True
 
 
 def _os_error(code: int) -> OSError:
