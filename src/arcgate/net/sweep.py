@@ -7,6 +7,8 @@ import asyncio
 import weakref
 from typing import Final, Protocol
 
+import structlog
+
 LONGEST_PAUSE: Final = 1.0
 """Seconds between two looks, when no time-out is short."""
 
@@ -15,6 +17,9 @@ FINENESS: Final = 8
 
 AT_ONCE: Final = 500
 """Looks before the loop's other work has a turn."""
+
+
+_log = structlog.get_logger(__name__)
 
 
 class Watched(Protocol):
@@ -74,7 +79,10 @@ class Sweep:
         now = loop.time()
         for one in watched[:AT_ONCE]:
             if one in self._watched:
-                one.look(now)
+                try:
+                    one.look(now)
+                except Exception:  # a defect of one must not end the time-outs of all
+                    _log.exception("a look at a time-out failed")
         if rest := watched[AT_ONCE:]:
             loop.call_soon(self._look_at, rest)
 
