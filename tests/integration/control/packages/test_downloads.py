@@ -5,7 +5,6 @@ import hashlib
 import importlib.util
 import json
 import os
-import shutil
 import stat
 import sys
 from collections.abc import AsyncIterator
@@ -144,14 +143,10 @@ async def downloaded_installer(site: Site, folder: Path) -> Path:
     return path
 
 
-needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
-
-
 def mode(path: Path) -> str:
     return oct(stat.S_IMODE(path.stat().st_mode))
 
 
-@needs_curl
 async def test_the_installer_installs_below_another_root_twice(site: Site, tmp_path: Path) -> None:
     script, root = await downloaded_installer(site, tmp_path), tmp_path / "root"
     # A hostile environment and working directory: nothing of them may get into the agent's process.
@@ -201,7 +196,6 @@ async def agent_runs(root: Path, evil: Path) -> None:
     assert this_package().version in out
 
 
-@needs_curl
 async def test_a_proxy_is_used_and_kept_without_showing_its_password(site: Site, tmp_path: Path) -> None:
     script, root = await downloaded_installer(site, tmp_path), tmp_path / "root"
     seen: list[bytes] = []
@@ -233,7 +227,6 @@ async def test_a_proxy_is_used_and_kept_without_showing_its_password(site: Site,
     assert kept["proxy.url"] == url
 
 
-@needs_curl
 async def test_a_damaged_download_is_refused_and_changes_nothing(site: Site, tmp_path: Path) -> None:
     script, root = await downloaded_installer(site, tmp_path), tmp_path / "root"
     site.damaged.append(True)
@@ -243,7 +236,6 @@ async def test_a_damaged_download_is_refused_and_changes_nothing(site: Site, tmp
     assert not (root / "opt").exists()
 
 
-@needs_curl
 async def test_a_server_of_another_authority_is_not_believed(site: Site, tmp_path: Path) -> None:
     script, root = await downloaded_installer(site, tmp_path), tmp_path / "root"
     text = script.read_text()
@@ -256,7 +248,6 @@ async def test_a_server_of_another_authority_is_not_believed(site: Site, tmp_pat
     assert not (root / "opt").exists()
 
 
-@pytest.mark.skipif(shutil.which("wget") is None, reason="wget is not installed")
 async def test_wget_serves_where_there_is_no_curl(site: Site, tmp_path: Path) -> None:
     script, root = await downloaded_installer(site, tmp_path), tmp_path / "root"
     tools = tmp_path / "tools"

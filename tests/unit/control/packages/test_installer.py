@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -45,7 +44,6 @@ def run(text: str, folder: Path, *arguments: str) -> subprocess.CompletedProcess
     )
 
 
-@pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")
 @pytest.mark.parametrize("text", [script(), script(cloud(ca="")), data_text("azcmagent_proxy")])
 def test_the_scripts_are_clean_for_shellcheck(tmp_path: Path, text: str) -> None:
     path = tmp_path / "script.sh"
