@@ -4,12 +4,12 @@ from typing import Any
 
 import click
 
-from arcgate.cli.output import Columns, at, output_option, show, show_list
+from arcgate.cli.output import Columns, at, output_option, show
+from arcgate.cli.resource_lists import list_options, show_resources
 from arcgate.cli.resource_options import (
     SpreadCommand,
     confirm,
     group_option,
-    list_path,
     name_option,
     resource_path,
     split_values,
@@ -106,18 +106,12 @@ async def _get(name: str, group: str, subscription: str | None) -> Any:
 
 
 @endpoint_set_group.command("list")
-@click.option("-g", "--resource-group", help="Only of this resource group.")
-@click.option("--subscription", metavar="NAME_OR_ID", help="Default: the current one.")
-@output_option
+@list_options
 def list_endpoint_sets(resource_group: str | None, subscription: str | None, form: str | None) -> None:
     """List endpoint sets."""
-
-    async def work() -> list[Any]:
-        session = Session.open()
-        path = list_path(await session.find_subscription(subscription), resource_group, ENDPOINT_SET_TYPE)
-        return await session.list_all(path, ARCGATE)
-
-    show_list(run(work()), form, _COLUMNS)
+    show_resources(
+        ENDPOINT_SET_TYPE, ARCGATE, _COLUMNS, resource_group=resource_group, subscription=subscription, form=form
+    )
 
 
 @endpoint_set_group.command("show")

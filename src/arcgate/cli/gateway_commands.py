@@ -4,13 +4,13 @@ from typing import Any
 
 import click
 
-from arcgate.cli.output import Columns, at, output_option, show, show_list
+from arcgate.cli.output import Columns, at, output_option, show
+from arcgate.cli.resource_lists import list_options, show_resources
 from arcgate.cli.resource_options import (
     SpreadCommand,
     confirm,
     group_option,
     group_path,
-    list_path,
     name_option,
     no_wait_option,
     parse_tags,
@@ -94,18 +94,12 @@ def _features(given: tuple[str, ...]) -> list[str]:
 
 
 @gateway_group.command("list")
-@click.option("-g", "--resource-group", help="Only of this resource group.")
-@click.option("--subscription", metavar="NAME_OR_ID", help="Default: the current one.")
-@output_option
+@list_options
 def list_gateways(resource_group: str | None, subscription: str | None, form: str | None) -> None:
     """List gateways."""
-
-    async def work() -> list[Any]:
-        session = Session.open()
-        path = list_path(await session.find_subscription(subscription), resource_group, GATEWAY_TYPE)
-        return await session.list_all(path, HYBRID_COMPUTE)
-
-    show_list(run(work()), form, _COLUMNS)
+    show_resources(
+        GATEWAY_TYPE, HYBRID_COMPUTE, _COLUMNS, resource_group=resource_group, subscription=subscription, form=form
+    )
 
 
 @gateway_group.command("show")

@@ -4,8 +4,9 @@ from typing import Any
 
 import click
 
-from arcgate.cli.output import Columns, at, output_option, show, show_list
-from arcgate.cli.resource_options import confirm, group_option, list_path, name_option, resource_path, yes_option
+from arcgate.cli.output import Columns, at, output_option, show
+from arcgate.cli.resource_lists import list_options, show_resources
+from arcgate.cli.resource_options import confirm, group_option, name_option, resource_path, yes_option
 from arcgate.cli.session import ARCGATE, HYBRID_COMPUTE, Session, run
 from arcgate.core.resource_ids import MACHINE_TYPE
 
@@ -27,18 +28,12 @@ def machine_group() -> None:
 
 
 @machine_group.command("list")
-@click.option("-g", "--resource-group", help="Only of this resource group.")
-@click.option("--subscription", metavar="NAME_OR_ID", help="Default: the current one.")
-@output_option
+@list_options
 def list_machines(resource_group: str | None, subscription: str | None, form: str | None) -> None:
     """List machines."""
-
-    async def work() -> list[Any]:
-        session = Session.open()
-        path = list_path(await session.find_subscription(subscription), resource_group, MACHINE_TYPE)
-        return await session.list_all(path, HYBRID_COMPUTE)
-
-    show_list(run(work()), form, _COLUMNS)
+    show_resources(
+        MACHINE_TYPE, HYBRID_COMPUTE, _COLUMNS, resource_group=resource_group, subscription=subscription, form=form
+    )
 
 
 @machine_group.command("show")
