@@ -6,6 +6,7 @@ Three questions in the order of a tunnel's life: `Policy.admit` (who), `Policy.d
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from ipaddress import IPv4Address, IPv6Address
 
 from arcgate.core.addresses import NEVER_A_TARGET, OPEN_BY_ALLOW_PRIVATE, AddressClass, Network, classify
@@ -54,7 +55,6 @@ class Policy:
     open_networks: tuple[Network, ...] = ()
     _tries: dict[str, PatternTrie[Rule]] = field(default_factory=dict, repr=False, compare=False)
     _private_tries: dict[str, PatternTrie[Rule]] = field(default_factory=dict, repr=False, compare=False)
-    _machineless: dict[str, PatternTrie[Rule]] = field(default_factory=dict, repr=False, compare=False)
 
     def admit(self, gateway_prefix: str | None, identity: Identity | None) -> Admission:
         """Decide whether the client may use the gateway at all; no identity means no client certificate."""
@@ -81,7 +81,7 @@ class Policy:
         if admission.refusal is not None:
             return admission.refusal
         assert admission.gateway is not None
-        if (rule := self._control_trie().find(target)) is not None:
+        if (rule := self._control_trie.find(target)) is not None:
             return Verdict(rule.reason, rule.feature, rule.pattern.text)
         if admission.machine is None:
             return Verdict(Reason.CERTIFICATE_REQUIRED)
@@ -106,13 +106,12 @@ class Policy:
                 return verdict
         return Verdict(Reason.ADDRESS_NOT_ALLOWED, verdict.feature, verdict.rule, f"{address} is {kind}")
 
+    @cached_property
     def _control_trie(self) -> PatternTrie[Rule]:
         assert self.snapshot.cloud is not None
-        if "" not in self._machineless:
-            hosts = self.snapshot.cloud.control_hosts
-            rules = [Rule(host, "ControlPlane", Reason.CONTROL_PLANE, allow_private=False) for host in hosts]
-            self._machineless[""] = PatternTrie((rule.pattern, rule) for rule in rules)
-        return self._machineless[""]
+        hosts = self.snapshot.cloud.control_hosts
+        rules = [Rule(host, "ControlPlane", Reason.CONTROL_PLANE, allow_private=False) for host in hosts]
+        return PatternTrie((rule.pattern, rule) for rule in rules)
 
     def _gateway_trie(self, gateway: Gateway) -> PatternTrie[Rule]:
         if gateway.prefix not in self._tries:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import ip_address
 
-from arcgate.core.addresses import NEVER_A_TARGET, AddressClass, classify
+from arcgate.core.addresses import NEVER_A_TARGET, classify
 from arcgate.core.errors import Hop, HopError
 from arcgate.core.names import Address, HostName, Target
 from arcgate.core.policy import Policy
@@ -85,8 +85,9 @@ class Outbound:
         if tunnel.verdict.reason is Reason.CONTROL_PLANE:
             # The operator put the control plane where it is, a private network as a rule.
             kind = classify(address)
-            is_possible = kind not in NEVER_A_TARGET or kind is AddressClass.PUBLIC
-            return tunnel.verdict if is_possible else Verdict(Reason.ADDRESS_NOT_ALLOWED, detail=f"{address} is {kind}")
+            if kind in NEVER_A_TARGET:
+                return Verdict(Reason.ADDRESS_NOT_ALLOWED, detail=f"{address} is {kind}")
+            return tunnel.verdict
         if self.is_own_address(address, port):
             return Verdict(Reason.LOOP, tunnel.verdict.feature, tunnel.verdict.rule, f"{address} port {port} is us")
         assert tunnel.admission.gateway is not None
