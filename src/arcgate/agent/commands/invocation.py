@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import click
+import yaml
 
 from arcgate.agent.cloud import Cloud, load_cloud
 from arcgate.agent.commands.console import Console
@@ -94,7 +95,7 @@ def common_flags(command: Callable[Parameters, Result]) -> Callable[Parameters, 
         expose_value=False,
         is_eager=True,
         callback=_read_file,
-        help="JSON file with values of flags, named as the long flags; the command line goes before it.",
+        help="JSON or YAML file with values of flags, named as the long flags; the command line goes before it.",
     )
     return from_file(output_flags(command))
 
@@ -150,16 +151,27 @@ def _load(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
             data = file.read(LARGEST_FILE + 1)
-        document = json.loads(data) if len(data) <= LARGEST_FILE else None
+        document = _parse(data) if len(data) <= LARGEST_FILE else None
     except OSError as error:
         raise AzcmError(19, f"The file {path} can't be read.", cause=error.strerror or "") from None
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError, yaml.YAMLError):
         document = None
     if not isinstance(document, dict) or not all(isinstance(value, str | bool | int) for value in document.values()):
         raise AzcmError(
-            19, f"{path} can't be used.", cause="it must be one JSON object of flags and texts", remedy="Correct it."
+            19,
+            f"{path} can't be used.",
+            cause="it must be one JSON object, or one YAML mapping, of flags and texts",
+            remedy="Correct it.",
         )
     return document
+
+
+def _parse(data: bytes) -> Any:
+    if data.lstrip().startswith(b"{"):
+        return json.loads(data)
+    # Every scalar stays the text that was written: YAML would make a truth value of the location "no", and a number
+    # of the name 0123. This loader makes texts, lists and mappings only.
+    return yaml.load(data, Loader=yaml.BaseLoader)  # noqa: S506 - safer than the safe one
 
 
 def make_invocation(hidden: Mapping[str, str]) -> Invocation:

@@ -206,7 +206,23 @@ def test_flags_may_come_from_a_file_and_the_command_line_goes_before_it(azcmagen
     assert "mars/base" in result.output
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"resource-group": []}'])
+def test_flags_may_come_from_a_yaml_file_as_the_texts_that_stand_there(azcmagent: Run, tmp_path: Path) -> None:
+    file = tmp_path / "connect.yaml"
+    file.write_text("# ours\nresource-group: servers\nsubscription-id: no\nlocation: 0123/4\nuse-device-code: true\n")
+    result = azcmagent("connect", "--config", str(file))
+    assert result.code == 23
+    assert "0123/4" in result.output
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *("{", "[]", '{"resource-group": []}'),
+        *("- a", "text", "a: [1]", "a: {b: c}", "? [1]\n: 2", "a: 1\n---\nb: 2", "\ta: 1", "a: *b", "\x00"),
+        "a: !!python/object/apply:os.system [id]",
+        "[" * 5000,
+    ],
+)
 def test_a_malformed_file_is_azcm0019(azcmagent: Run, tmp_path: Path, content: str) -> None:
     file = tmp_path / "connect.json"
     file.write_text(content)
