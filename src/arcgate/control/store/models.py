@@ -134,6 +134,8 @@ class GatewayRow(Resource, Base):
     gateway_type: Mapped[str] = mapped_column(String(20))
     allowed_features: Mapped[list[str]]
     bypass: Mapped[list[str]]
+    hand_over: Mapped[str] = mapped_column(String(10), default="", server_default="")
+    """The gateway's say in hand-over, a `HandOverMode`; empty: it has none."""
 
 
 class MachineRow(Resource, Base):
@@ -157,6 +159,17 @@ class ExtensionRow(Resource, Base):
     properties: Mapped[dict[str, Any]]
     protected_sealed: Mapped[bytes | None] = mapped_column(LargeBinary)
     """JSON of protectedSettings, sealed with purpose `extension:<id>`."""
+    settings_revision: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
+    """Revision of the last change that the machine has to carry out."""
+
+
+class ExtensionReport(Base):
+    """What the machine last reported of an extension (arcgate.core.extension_goals)."""
+
+    __tablename__ = "extension_reports"
+    extension_id: Mapped[str] = mapped_column(ForeignKey("extensions.id", ondelete="CASCADE"), primary_key=True)
+    time: Mapped[datetime]
+    body: Mapped[dict[str, Any]]
 
 
 class SettingRow(Base):
