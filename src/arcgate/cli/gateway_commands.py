@@ -20,6 +20,7 @@ from arcgate.cli.resource_options import (
     yes_option,
 )
 from arcgate.cli.session import HYBRID_COMPUTE, RESOURCES, Session, run
+from arcgate.core.hand_over import MODES
 from arcgate.core.resource_ids import GATEWAY_TYPE
 
 _COLUMNS: Columns = {
@@ -36,6 +37,12 @@ _features_option = click.option(
     multiple=True,
     metavar="FEATURE…",
     help="Features that the gateway carries, separated by spaces or commas; '*' (in quotes) is all of them.",
+)
+_hand_over_option = click.option(
+    "--hand-over",
+    type=click.Choice(MODES),
+    help="The most that its tunnels may: when bulk, idle ones or all leave the channel's TLS. Nodes and machines "
+    "may be stricter.",
 )
 _tags_option = click.option("--tags", multiple=True, metavar="KEY=VALUE", help="Tags.")
 _name = name_option("--gateway-name", what="gateway")
@@ -59,6 +66,7 @@ def gateway_group() -> None:
     help="The only type there is.",
 )
 @_features_option
+@_hand_over_option
 @_tags_option
 @no_wait_option
 @output_option
@@ -69,12 +77,17 @@ def create(
     location: str | None,
     gateway_type: str,
     allowed_features: tuple[str, ...],
+    hand_over: str | None,
     tags: tuple[str, ...],
     no_wait: bool,
     form: str | None,
 ) -> None:
     """Create a gateway. The answer holds its name on the network: properties.gatewayEndpoint."""
-    properties = {"gatewayType": gateway_type, "allowedFeatures": _features(allowed_features) or ["*"]}
+    properties = {
+        "gatewayType": gateway_type,
+        "allowedFeatures": _features(allowed_features) or ["*"],
+        **({"handOver": hand_over} if hand_over else {}),
+    }
 
     async def work() -> Any:
         session = Session.open()
@@ -121,6 +134,7 @@ def show_gateway(name: str, resource_group: str, subscription: str | None, form:
 @_name
 @group_option
 @_features_option
+@_hand_over_option
 @_tags_option
 @output_option
 def update(
@@ -128,17 +142,19 @@ def update(
     resource_group: str,
     subscription: str | None,
     allowed_features: tuple[str, ...],
+    hand_over: str | None,
     tags: tuple[str, ...],
     form: str | None,
 ) -> None:
     """Change what a gateway carries; nodes enforce it within seconds, also on open tunnels."""
     body: dict[str, Any] = {}
-    if features := _features(allowed_features):
-        body["properties"] = {"allowedFeatures": features}
+    properties = {"allowedFeatures": _features(allowed_features), "handOver": hand_over}
+    if given := {name: value for name, value in properties.items() if value}:
+        body["properties"] = given
     if tags:
         body["tags"] = parse_tags(tags)
     if not body:
-        raise click.UsageError("say what to change: --allowed-features or --tags.")
+        raise click.UsageError("say what to change: --allowed-features, --hand-over or --tags.")
 
     async def work() -> Any:
         session = Session.open()

@@ -6,7 +6,8 @@ the same as applying it once, and older entries never undo newer ones.
 
     kind         key                         body
     cloud        "cloud"                     {"domain": str, "controlHosts": [HOST or *.SUFFIX, ...]}
-    gateway      gateway prefix              {"resourceId", "tenantId", "allowedFeatures": [str, ...]}
+    gateway      gateway prefix              {"resourceId", "tenantId", "allowedFeatures": [str, ...],
+                                              "handOver": mode, when the gateway has a say}
     machine      machine id (vmId)           {"resourceId", "tenantId", "gateway": prefix or null,
                                               "revokedSerials": [hex, ...]}
     endpointSet  lower-case resource id      {"name", "tenantId", "endpoints": [pattern, ...], "allowPrivate": bool}
@@ -19,6 +20,7 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 from arcgate.core.errors import InputError
+from arcgate.core.hand_over import HandOverMode, parse_mode
 from arcgate.core.patterns import EndpointPattern, parse_pattern
 
 Content = TypeVar("Content")
@@ -63,6 +65,8 @@ class Gateway:
     resource_id: str
     tenant_id: str
     allowed_features: tuple[str, ...]
+    hand_over: HandOverMode = HandOverMode.EARLY
+    """The most that tunnels of this gateway may."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +161,13 @@ def parse_cloud(_key: str, body: Mapping[str, Any]) -> Cloud:
 
 def parse_gateway(prefix: str, body: Mapping[str, Any]) -> Gateway:
     """Return a gateway entry's content."""
-    return Gateway(prefix, _text(body["resourceId"]), _text(body["tenantId"]), _texts(body["allowedFeatures"]))
+    return Gateway(
+        prefix,
+        _text(body["resourceId"]),
+        _text(body["tenantId"]),
+        _texts(body["allowedFeatures"]),
+        parse_mode(_text(body.get("handOver", HandOverMode.EARLY))),
+    )
 
 
 def parse_machine(machine_id: str, body: Mapping[str, Any]) -> Machine:

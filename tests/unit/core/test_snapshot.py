@@ -48,6 +48,15 @@ def test_a_machine_need_not_have_a_gateway_or_revoked_serials() -> None:
     assert machine.revoked_serials == frozenset()
 
 
+@pytest.mark.parametrize(
+    ("said", "mode"),
+    [({}, "early"), ({"handOver": "off"}, "off"), ({"handOver": "bulk"}, "bulk"), ({"handOver": "of later"}, "off")],
+)
+def test_a_gateway_has_a_say_in_hand_over_and_an_unknown_word_means_off(said: dict[str, str], mode: str) -> None:
+    snapshot = Snapshot().apply([Entry(Kind.GATEWAY, "gw", 1, {**GATEWAY, **said})], 1)
+    assert snapshot.gateways["gw"].hand_over == mode
+
+
 def test_an_entry_without_body_removes_its_key_and_an_older_one_does_not_bring_it_back() -> None:
     snapshot = Snapshot().apply(FULL, 4)
     gone = snapshot.apply([Entry(kind.kind, kind.key, 9, None) for kind in FULL], 9)
@@ -94,6 +103,7 @@ def test_applying_does_not_change_the_snapshot_before() -> None:
         (Kind.GATEWAY, {**GATEWAY, "allowedFeatures": {"*": True}}),
         (Kind.GATEWAY, {**GATEWAY, "allowedFeatures": [["*"]]}),
         (Kind.GATEWAY, {**GATEWAY, "tenantId": None}),
+        (Kind.GATEWAY, {**GATEWAY, "handOver": None}),
         (Kind.GATEWAY, "text"),
         (Kind.GATEWAY, 5),
         (Kind.MACHINE, {"resourceId": "/m", "tenantId": "t"}),

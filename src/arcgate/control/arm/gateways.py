@@ -23,6 +23,7 @@ from arcgate.control.store import Transaction
 from arcgate.control.store.models import EndpointSetRow, GatewayRow, ResourceGroup, SettingRow, Subscription
 from arcgate.core.catalogue import ALL_FEATURES, Catalogue
 from arcgate.core.errors import InputError
+from arcgate.core.hand_over import MODES
 from arcgate.core.names import parse_host_name
 from arcgate.core.resource_ids import GATEWAY_TYPE, ResourceId
 
@@ -39,6 +40,7 @@ class GatewayProperties(Body):
     allowedFeatures: list[str] | None = Field(None, max_length=MOST_FEATURES)  # noqa: N815 - wire name
     gatewayType: str | None = None  # noqa: N815
     gatewayBypass: list[str] | None = Field(None, max_length=MOST_BYPASSED)  # noqa: N815
+    handOver: str | None = None  # noqa: N815
     gatewayId: ReadOnly = None  # noqa: N815
     gatewayEndpoint: ReadOnly = None  # noqa: N815
     provisioningState: ReadOnly = None  # noqa: N815
@@ -89,6 +91,8 @@ def render(row: GatewayRow, suffix: str) -> dict[str, Any]:
             "gatewayEndpoint": f"{row.prefix}{suffix}",
             "allowedFeatures": row.allowed_features,
             "gatewayBypass": row.bypass,
+            # The original has no such property: whoever sets none never sees it.
+            **({"handOver": row.hand_over} if row.hand_over else {}),
         },
     }
 
@@ -210,6 +214,7 @@ async def _create(transaction: Transaction, call: Call, group: ResourceGroup, lo
         gateway_type="Public",
         allowed_features=[ALL_FEATURES],
         bypass=[],
+        hand_over="",
     )
     stamp_new(row, call)
     transaction.session.add(row)
@@ -250,6 +255,8 @@ async def _given(session: AsyncSession, call: Call, given: GatewayProperties) ->
         changes["allowed_features"] = canonical_features(given.allowedFeatures, sets, call.context.catalogue)
     if given.gatewayBypass is not None:
         changes["bypass"] = _host_names(given.gatewayBypass)
+    if given.handOver is not None:
+        changes["hand_over"] = _mode(given.handOver)
     return changes
 
 
@@ -271,6 +278,13 @@ def canonical_features(names: list[str], endpoint_sets: list[str], catalogue: Ca
         raise ApiError(400, "InvalidAllowedFeatures", text, target=target)
     spelled = {name.lower(): name for name in (*endpoint_sets, *catalogue.features, ALL_FEATURES)}
     return list(dict.fromkeys(spelled[name.lower()] for name in names))
+
+
+def _mode(text: str) -> str:
+    if text not in MODES:
+        words = f"{text[:60]!a} is no mode of hand-over; they are {', '.join(MODES)}."
+        raise ApiError(400, "InvalidHandOver", words, target="properties.handOver")
+    return text
 
 
 def _host_names(names: list[str]) -> list[str]:

@@ -33,6 +33,18 @@ async def test_a_new_gateway_is_done_when_it_is_answered(plane: ControlPlane) ->
     assert reply.headers["retry-after"] == "1"
 
 
+async def test_a_gateway_s_say_in_hand_over_reaches_the_nodes_and_stays(plane: ControlPlane) -> None:
+    reply = await plane.gateway()
+    assert "handOver" not in reply.json()["properties"]
+    assert all("handOver" not in (entry.body or {}) for entry in await plane.entries(Kind.GATEWAY))
+    changed = await plane.arm("PATCH", f"{GATEWAYS}/gw", {"properties": {"handOver": "off"}})
+    assert changed.json()["properties"]["handOver"] == "off"
+    await plane.arm("PATCH", f"{GATEWAYS}/gw", {"properties": {"allowedFeatures": ["Monitor"]}})
+    entry = (await plane.entries(Kind.GATEWAY))[-1]
+    assert entry.body is not None
+    assert (entry.body["handOver"], entry.body["allowedFeatures"]) == ("off", ["Monitor"])
+
+
 async def test_its_operation_has_succeeded_and_leads_to_the_resource(plane: ControlPlane) -> None:
     reply = await plane.gateway()
     status_url, result_url = reply.headers["azure-asyncoperation"], reply.headers["location"]
@@ -143,6 +155,10 @@ async def test_features_that_a_shell_expanded_are_explained(plane: ControlPlane)
         {"gatewayBypass": ["*.example.com"]},
         {"gatewayBypass": ["10.0.0.1"]},
         {"gatewayBypass": ["example.com:443"]},
+        {"handOver": "sometimes"},
+        {"handOver": "BULK"},
+        {"handOver": ""},
+        {"handOver": ["off"]},
         {"unknown": True},
         {"__proto__": {}},
         [],
