@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from arcgate.net.channel import ChannelTunnel
+from arcgate.net.pace import Meter
 from arcgate.net.readiness import Readiness
 from arcgate.net.splice import splice_to_end
 from arcgate.net.streams import PromptStream, SinkReset, SocketStream, StreamReset
@@ -52,6 +53,13 @@ class Traffic:
     up: int = 0
     down: int = 0
     last: float = 0
+    meter: Meter | None = None
+    """Sees it too, where there is a limit."""
+
+    @property
+    def pacing(self) -> Meter | None:
+        """The meter, if it may hold the tunnel up."""
+        return self.meter if self.meter is not None and self.meter.is_pacing else None
 
     def count(self, size: int, *, is_up: bool, now: float) -> None:
         """Add bytes of one direction."""
@@ -60,6 +68,8 @@ class Traffic:
         else:
             self.down += size
         self.last = now
+        if self.meter is not None:
+            self.meter.spend(size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +92,7 @@ class Carriage:
         "hand_over",
         "inner",
         "loop",
+        "pacing",
         "traffic",
     )
 
@@ -96,6 +107,7 @@ class Carriage:
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self.traffic = traffic
+        self.pacing = traffic.pacing
         self.hand_over = hand_over
         self.inner = InnerTls() if hand_over is not None else None
         self._idle_timeout = idle_timeout
@@ -223,13 +235,17 @@ class _Direction:
 
     def _carry(self) -> None:
         left = TURN
+        pacing = self._carriage.pacing
         is_flushed = self._flush()
         while is_flushed:
             if self._is_ending:
                 self.has_ended = True
                 self._carriage.direction_ended()
                 return
-            if self._begin_splicing():
+            if pacing is not None:
+                if not pacing.may_carry(self.step):
+                    return
+            elif self._begin_splicing():  # the kernel knows no pace
                 return
             data = self._source.receive_now()
             if data is None:
