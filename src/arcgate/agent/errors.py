@@ -37,8 +37,13 @@ TITLES: dict[int, str] = {
     68: "Subscription Not Found",
     69: "Local Configuration Update Failed",
     70: "Local Configuration Failed",
+    72: "Extension Tool Failed",
+    73: "Partner Configuration Failed",
+    74: "Adding Extensions Failed",
     75: "Cloud Configuration Failed",
+    76: "TPM Connect Failed",
     81: "Machine Certificate Not Issued",
+    82: "Machine Certificate for TPM Not Issued",
     83: "Credential Registration Failed",
     101: "Command Failed",
     102: "Resource Name Invalid",
@@ -47,6 +52,7 @@ TITLES: dict[int, str] = {
     105: "Signing Failed",
     106: "Parameter File Not Saved",
     107: "Certificate Unreadable",
+    108: "TPM Keys Failed",
 }
 
 

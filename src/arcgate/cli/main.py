@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from arcgate import __version__
+from arcgate.agent.commands.completion import SHELLS, completion_script
 from arcgate.cli.account_commands import account_group, device_group
 from arcgate.cli.audit_commands import audit_command
 from arcgate.cli.configuration_commands import config_group
@@ -41,7 +42,7 @@ SECTIONS = {
         *("group", "gateway", "endpoint-set", "machine", "setting"),
         *("service-principal", "external-principal", "audit"),
     ),
-    "About": ("version",),
+    "About": ("completion", "version"),
 }
 
 
@@ -52,7 +53,7 @@ def arcgate() -> None:
 
     \b
     Begin with:        arcgate sandbox
-    Shell completion:  eval "$(_ARCGATE_COMPLETE=bash_source arcgate)"   (or zsh_source, fish_source)
+    Shell completion:  eval "$(arcgate completion bash)"   (or zsh, fish)
     """
 
 
@@ -60,6 +61,13 @@ def arcgate() -> None:
 def version() -> None:
     """Print the version of Arcgate and of what it runs on."""
     click.echo(f"arcgate {__version__} (Python {platform.python_version()}, {platform.system()} {platform.machine()})")
+
+
+@arcgate.command("completion")
+@click.argument("shell", type=click.Choice(SHELLS))
+def completion(shell: str) -> None:
+    """Print what makes a shell complete this command's words: put eval "$(arcgate completion bash)" into ~/.bashrc."""
+    click.echo(completion_script(arcgate, "arcgate", shell))
 
 
 @arcgate.command("references", hidden=True)

@@ -19,9 +19,11 @@ _log = structlog.get_logger(__name__)
 
 COMMANDS = {
     "check": "Check the network: every endpoint that the agent needs.",
+    "completion": "Print a shell's completion of this command.",
     "config": "Show and change this machine's settings.",
     "connect": "Connect this machine to the cloud.",
     "disconnect": "Disconnect this machine from the cloud.",
+    "genkey": "Make this machine's key ahead of connecting.",
     "help": "Help about a command.",
     "logs": "Collect logs in a zip file.",
     "route": "Explain the way that a request takes.",

@@ -1,5 +1,8 @@
 """`azcmagent config`: show and change this machine's settings."""
 
+import contextlib
+from collections.abc import Iterator
+
 import click
 
 from arcgate.agent.commands.invocation import common_flags, invocation, needs_privileges
@@ -7,6 +10,10 @@ from arcgate.agent.errors import AzcmError
 from arcgate.agent.local_settings import SettingsFile
 from arcgate.agent.settings_table import PROPERTIES, property_of
 from arcgate.core.urls import redact
+
+
+def _complete(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+    return [name for name in sorted(PROPERTIES) if name.startswith(incomplete)]
 
 
 @click.group("config")
@@ -32,7 +39,7 @@ def list_settings() -> None:
 
 
 @command.command("get")
-@click.argument("name", metavar="PROPERTY")
+@click.argument("name", metavar="PROPERTY", shell_complete=_complete)
 @common_flags
 def get_setting(name: str) -> None:
     """Show the value of a setting."""
@@ -44,7 +51,7 @@ def get_setting(name: str) -> None:
 
 
 @command.command("set")
-@click.argument("name", metavar="PROPERTY")
+@click.argument("name", metavar="PROPERTY", shell_complete=_complete)
 @click.argument("value")
 @click.option("-a", "--add", is_flag=True, help="Add the values to a list instead of replacing it.")
 @click.option("-r", "--remove", is_flag=True, help="Remove the values from a list.")
@@ -58,20 +65,24 @@ def set_setting(name: str, value: str, add: bool, remove: bool) -> None:
         raise AzcmError(27, "--add and --remove exclude each other.", remedy="Leave one of them out.")
     settings = SettingsFile(own.paths)
     change = settings.add if add else settings.remove if remove else settings.set
-    _report("set to", name, change(name, value))
+    with _writing():
+        changed = change(name, value)
+    _report("set to", name, changed)
 
 
 @command.command("clear")
-@click.argument("name", metavar="PROPERTY")
+@click.argument("name", metavar="PROPERTY", shell_complete=_complete)
 @common_flags
 @needs_privileges
 def clear_setting(name: str) -> None:
     """Set a setting back to its default."""
-    _report("cleared, now", name, SettingsFile(invocation().paths).clear(name))
+    with _writing():
+        default = SettingsFile(invocation().paths).clear(name)
+    _report("cleared, now", name, default)
 
 
 @command.command("info")
-@click.argument("name", metavar="[PROPERTY]", default="")
+@click.argument("name", metavar="[PROPERTY]", default="", shell_complete=_complete)
 @common_flags
 def explain_settings(name: str) -> None:
     """Explain the settings."""
@@ -97,6 +108,16 @@ def explain_settings(name: str) -> None:
         own.console.line(f"    Values: {one.values}. Default: {one.show(one.default) or '(empty)'}.")
         if not one.has_effect:
             own.console.line("    Kept for scripts that set it: nothing acts on it yet.")
+
+
+@contextlib.contextmanager
+def _writing() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise AzcmError(
+            69, "The setting could not be stored.", cause=str(error), remedy="Check the space and the rights there."
+        ) from None
 
 
 def _report(what: str, name: str, value: object) -> None:

@@ -83,7 +83,7 @@ def command(
 
 
 def _connect(own: Invocation, request: ConnectRequest) -> AgentIdentity:
-    own.paths.prepare(own.platform)
+    own.prepare()
     with command_lock(own):
         cloud = own.cloud(request.cloud)
         http = client(outbound_for_agent(own.paths, own.environment, cloud=cloud), cloud.ca_pem)

@@ -49,7 +49,7 @@ def command(
             use_device_code=use_device_code,
             user_tenant_id=user_tenant_id,
         )
-    own.paths.prepare(own.platform)
+    own.prepare()
     with command_lock(own):
         identity = _identity(own, force_local_only)
         if identity is None and not force_local_only:
@@ -57,10 +57,22 @@ def command(
             own.console.info("This machine is not connected.")
         elif identity is not None and not force_local_only:
             asyncio.run(_delete(own, identity, credentials))
-        remove_local_state(own.paths)
+        _clean(own)
     own.console.info("Removed this machine's identity, key and certificate")
     if own.console.is_json:
         own.console.document({"status": "success"})
+
+
+def _clean(own: Invocation) -> None:
+    try:
+        remove_local_state(own.paths)
+    except OSError as error:
+        raise AzcmError(
+            63,
+            "Not everything of this machine's identity could be removed.",
+            cause=str(error),
+            remedy="Remove the file that it names, and run 'azcmagent disconnect --force-local-only'.",
+        ) from None
 
 
 def _identity(own: Invocation, force: bool) -> AgentIdentity | None:

@@ -52,6 +52,18 @@ class Invocation:
                 18, "This command needs administrator rights.", remedy="Run it with sudo, or as administrator."
             )
 
+    def prepare(self) -> None:
+        """Make the agent's folders; raises AzcmError 6."""
+        try:
+            self.paths.prepare(self.platform)
+        except OSError as error:
+            raise AzcmError(
+                6,
+                f"The agent's folders below {self.paths.home} can't be made.",
+                cause=str(error),
+                remedy="Check the place that it names, and its rights.",
+            ) from None
+
     def cloud(self, name: str = "") -> Cloud:
         """Return the cloud of that name, or of this machine; raises AzcmError 75."""
         if name:

@@ -10,7 +10,9 @@ import pytest
 
 from arcgate import __version__
 from arcgate.agent.commands import cli
+from arcgate.agent.machine_key import MachineKey
 from arcgate.agent.paths import AgentPaths
+from arcgate.agent.state import AgentIdentity, ServiceLock, write_identity
 
 
 @dataclass
@@ -292,3 +294,75 @@ def test_a_defect_of_ours_is_one_sentence_and_its_trace_is_in_the_log(
     assert result.code == 2
     assert "Traceback" not in result.output + result.errors
     assert "Traceback" in paths.azcmagent_log.read_text()
+
+
+def test_a_key_is_made_ahead_once_and_its_public_half_is_printed(azcmagent: Run, paths: AgentPaths) -> None:
+    document = azcmagent("genkey", "-j").document
+    assert azcmagent("genkey").output == f"{document['publicKey']}\n"
+    assert MachineKey.load(paths.machine_key).client_public_key == document["publicKey"]
+    assert paths.machine_key.stat().st_mode & 0o007 == 0
+
+
+def test_a_connected_machine_keeps_its_key(azcmagent: Run, paths: AgentPaths) -> None:
+    paths.prepare()
+    write_identity(
+        paths,
+        AgentIdentity("s", "servers", "box", "/box", "t", "eastus", "01234567-0123-0123-0123-0123456789ab", "Arcgate"),
+    )
+    assert azcmagent("genkey").code == 67
+    assert not paths.machine_key.exists()
+
+
+def test_a_key_that_cannot_be_written_is_azcm0103(
+    azcmagent: Run, paths: AgentPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("arcgate.agent.machine_key.write_file", fail)
+    result = azcmagent("genkey")
+    assert result.code == 103
+    assert "No space left on device" in result.output
+
+
+def test_folders_that_cannot_be_made_are_azcm0006(azcmagent: Run, paths: AgentPaths) -> None:
+    paths.home.write_text("a file in the folder's place")
+    assert azcmagent("genkey").code == 6
+
+
+def test_a_setting_that_cannot_be_stored_is_azcm0069(azcmagent: Run, paths: AgentPaths) -> None:
+    paths.prepare()
+    (paths.home / ".localconfig.json.lock").mkdir()
+    for arguments in (("config", "set", "connection.type", "direct"), ("config", "clear", "connection.type")):
+        assert azcmagent(*arguments).code == 69
+
+
+def test_what_disconnect_cannot_remove_is_azcm0063(azcmagent: Run, paths: AgentPaths) -> None:
+    paths.machine_key.mkdir(parents=True)
+    result = azcmagent("disconnect", "--force-local-only")
+    assert result.code == 63
+    assert "machine.key" in result.output
+
+
+def test_a_second_connect_at_the_same_time_is_azcm0062(azcmagent: Run, paths: AgentPaths) -> None:
+    paths.prepare()
+    with ServiceLock(paths.layout.state / "azcmagent.lock"):
+        assert azcmagent("genkey").code == 62
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_completes_commands_flags_and_settings(
+    azcmagent: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], shell: str
+) -> None:
+    assert f"_AZCMAGENT_COMPLETE={shell}_complete" in azcmagent("completion", shell).output
+    monkeypatch.setenv("_AZCMAGENT_COMPLETE", f"{shell}_complete")
+    for words, place, expected in (
+        ("azcmagent co", "1", "connect"),
+        ("azcmagent config set proxy", "3", "proxy.bypass"),
+        ("azcmagent connect --gate", "2", "--gateway-id"),
+    ):
+        monkeypatch.setenv("COMP_WORDS", words)
+        monkeypatch.setenv("COMP_CWORD", words.rpartition(" ")[2] if shell == "fish" else place)
+        with pytest.raises(SystemExit):
+            cli.run([], {})
+        assert expected in capsys.readouterr().out
