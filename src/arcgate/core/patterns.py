@@ -15,7 +15,7 @@ from typing import Generic, TypeVar
 
 from arcgate.core.addresses import Network
 from arcgate.core.errors import InputError
-from arcgate.core.names import HostName, Target, parse_host
+from arcgate.core.names import Address, HostName, Target, parse_host
 
 DEFAULT_PORT = 443
 
@@ -99,9 +99,35 @@ Value = TypeVar("Value")
 @dataclass(slots=True)
 class _Node(Generic[Value]):
     children: dict[str, "_Node[Value]"] = field(default_factory=dict)
-    starred: list[tuple[re.Pattern[str], "_Node[Value]"]] = field(default_factory=list)
+    starred: dict[str, list[tuple[re.Pattern[str], "_Node[Value]"]]] = field(default_factory=dict)
+    """Labels with a star, by what stands before the star."""
+    lengths: tuple[int, ...] = ()
+    """Lengths of what stands before stars, longest first."""
     exact: dict[int | None, Value] = field(default_factory=dict)
     below: dict[int | None, Value] = field(default_factory=dict)
+
+
+class _Networks(Generic[Value]):
+    """Patterns of addresses by length of prefix, so that a look-up costs one step for each length."""
+
+    def __init__(self) -> None:
+        self._tables: dict[tuple[int, int], dict[int, dict[int | None, Value]]] = {}
+
+    def add(self, network: Network, port: int | None, value: Value) -> None:
+        table = self._tables.setdefault((network.version, network.prefixlen), {})
+        table.setdefault(int(network.network_address), {}).setdefault(port, value)
+        # Longer prefixes are more specific and come first.
+        self._tables = dict(sorted(self._tables.items(), key=lambda item: -item[0][1]))
+
+    def find(self, address: Address, port: int) -> Value | None:
+        number, bits = int(address), address.max_prefixlen
+        for (version, length), table in self._tables.items():
+            if version != address.version:
+                continue
+            ports = table.get(number >> (bits - length) << (bits - length))
+            if ports is not None and (value := _at_port(ports, port)) is not None:
+                return value
+        return None
 
 
 class PatternTrie(Generic[Value]):
@@ -109,15 +135,12 @@ class PatternTrie(Generic[Value]):
 
     def __init__(self, items: Iterable[tuple[EndpointPattern, Value]]) -> None:
         self._root: _Node[Value] = _Node()
-        self._networks: list[tuple[EndpointPattern, Value]] = []
+        self._networks: _Networks[Value] = _Networks()
         for pattern, value in items:
             if isinstance(pattern.host, str):
                 self._add(pattern.host, pattern.port, value)
             else:
-                self._networks.append((pattern, value))
-        self._networks.sort(
-            key=lambda item: item[0].host.prefixlen if not isinstance(item[0].host, str) else 0, reverse=True
-        )
+                self._networks.add(pattern.host, pattern.port, value)
 
     def _add(self, host: str, port: int | None, value: Value) -> None:
         is_suffix = host.startswith("*.")
@@ -128,19 +151,21 @@ class PatternTrie(Generic[Value]):
 
     @staticmethod
     def _starred_child(node: _Node[Value], label: str) -> _Node[Value]:
-        expression = _name_expression(label)
-        for known, child in node.starred:
-            if known.pattern == expression.pattern:
+        expression, before = _name_expression(label), label.partition("*")[0]
+        known = node.starred.setdefault(before, [])
+        for other, child in known:
+            if other.pattern == expression.pattern:
                 return child
         fresh: _Node[Value] = _Node()
-        node.starred.append((expression, fresh))
+        known.append((expression, fresh))
+        node.lengths = tuple(sorted({len(one) for one in node.starred}, reverse=True))
         return fresh
 
     def find(self, target: Target) -> Value | None:
         """Return the value of the most specific pattern that holds the target, or None."""
         if isinstance(target.host, str):
             return self._find_name(target.host, target.port)
-        return next((value for pattern, value in self._networks if pattern.matches(target)), None)
+        return self._networks.find(target.host, target.port)
 
     def _find_name(self, host: HostName, port: int) -> Value | None:
         found: Value | None = None
@@ -161,7 +186,12 @@ class PatternTrie(Generic[Value]):
     @staticmethod
     def _step(node: _Node[Value], label: str) -> list[_Node[Value]]:
         exact = node.children.get(label)
-        starred = [child for expression, child in node.starred if expression.match(label)]
+        starred = [
+            child
+            for length in node.lengths
+            for expression, child in node.starred.get(label[:length], ())
+            if expression.match(label)
+        ]
         return [exact, *starred] if exact is not None else starred
 
 
