@@ -3,12 +3,13 @@
 VENV ?= .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest --durations=10 --durations-min=1
-SCRIPTS := scripts/setup-venv scripts/install-test-packages scripts/install-azure-clients .ci/run
+SCRIPTS := scripts/setup-venv scripts/install-test-packages scripts/install-azure-clients scripts/build-packages .ci/run \
+	$(wildcard packaging/*.sh)
 LOCK := uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-unit test-integration test-net test-packages azure-clients check fmt references bench lock clean
+.PHONY: help setup demo test test-unit test-integration test-net test-packages azure-clients check fmt references bench packages lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +55,9 @@ fmt: setup ## Format the code and repair what the linter can
 references: setup ## Write the pages of docs/reference that are made from the code
 	$(BIN)/arcgate references docs/reference
 
+packages: setup ## Make the agent's packages in dist/: .deb, .rpm and an archive that need no Python
+	@VENV=$(VENV) scripts/build-packages
+
 bench: setup bench/load ## Measure, side by side with the alternatives (QUICK=1: one short round)
 	@test -x .venv-bench/bin/python || $(BIN)/python -m venv .venv-bench
 	@.venv-bench/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r requirements/bench.txt
@@ -68,9 +72,10 @@ profile: setup bench/load ## Write flame graphs of both hops while tunnels are s
 lock: ## Resolve the requirements anew (needs uv)
 	$(LOCK) --extra server --extra postgres pyproject.toml requirements/build.in --output-file requirements/server.txt
 	$(LOCK) --extra server --extra postgres --extra test pyproject.toml requirements/build.in --output-file requirements/dev.txt
+	$(LOCK) pyproject.toml requirements/packages.in --output-file requirements/packages.txt
 	$(LOCK) requirements/azure.in --output-file requirements/azure.txt
 	$(LOCK) requirements/bench.in --output-file requirements/bench.txt
 
 clean: ## Remove the virtual environment and everything that can be made again
-	rm -rf $(VENV) .venv-azure .venv-bench bench/load build dist .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .venv-azure .venv-bench .venv-packages bench/load build dist .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find src tests bench -name __pycache__ -prune -exec rm -rf {} +
