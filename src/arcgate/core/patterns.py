@@ -10,7 +10,7 @@ azgn*.servicebus.windows.net  a star inside a label stands for characters of tha
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from ipaddress import ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Generic, TypeVar
 
 from arcgate.core.addresses import Network
@@ -91,6 +91,29 @@ def _name_expression(pattern: str) -> re.Pattern[str]:
     if pattern.startswith("*."):
         return re.compile(r"(?:[^.]+\.)+" + re.escape(pattern[2:]) + r"\Z")
     return re.compile(re.escape(pattern).replace(r"\*", r"[^.]*") + r"\Z")
+
+
+def covers(wide: EndpointPattern, narrow: EndpointPattern) -> bool:
+    """Say whether every target of `narrow` is one of `wide`; False where two stars leave it open."""
+    if wide.port is not None and wide.port != narrow.port:
+        return False
+    if not isinstance(wide.host, str) or not isinstance(narrow.host, str):
+        return not isinstance(wide.host, str) and not isinstance(narrow.host, str) and _holds(wide.host, narrow.host)
+    if wide.host == narrow.host:
+        return True
+    if wide.host.startswith("*."):
+        return narrow.host.endswith(wide.host[1:])
+    # A star of the narrow one stands for any characters, so it must meet a star of the wide one: "?" is no letter.
+    return (
+        not narrow.host.startswith("*.")
+        and _name_expression(wide.host).match(narrow.host.replace("*", "?")) is not None
+    )
+
+
+def _holds(wide: Network, narrow: Network) -> bool:
+    if isinstance(wide, IPv4Network) and isinstance(narrow, IPv4Network):
+        return narrow.subnet_of(wide)
+    return isinstance(wide, IPv6Network) and isinstance(narrow, IPv6Network) and narrow.subnet_of(wide)
 
 
 Value = TypeVar("Value")
