@@ -16,6 +16,7 @@ from arcgate.agent.errors import AzcmError
 from arcgate.agent.http import ServiceRefusal, require_success
 from arcgate.agent.machine_key import MachineKey, parse_certificate
 from arcgate.core.errors import ArcgateError, InputError
+from arcgate.core.extension_goals import ExtensionStatus
 from arcgate.core.routing import Goal
 from arcgate.core.urls import parse_url
 from arcgate.net.http_client import Answer, HttpClient
@@ -110,6 +111,23 @@ class AgentService:
             raise
         except (KeyError, TypeError, ValueError, ArcgateError) as error:
             raise InputError("GOAL_INVALID", "The machine's goal can't be read.", cause=repr(error)) from None
+
+    async def extension_settings(self, name: str) -> tuple[int, dict[str, Any], str]:
+        """Return revision, settings and sealed protected settings (empty for none) of an extension.
+
+        Raises HopError, ServiceRefusal, or InputError (SETTINGS_INVALID) on settings that can't be read.
+        """
+        document = require_success(await self._send("GET", f"extensions/{quote(name, safe='')}/settings"))
+        revision, settings = document.get("settingsRevision"), document.get("settings")
+        sealed = document.get("protectedSettings")
+        if type(revision) is not int or not isinstance(settings, dict) or not isinstance(sealed, str | None):
+            raise InputError("SETTINGS_INVALID", "The extension's settings can't be read.")
+        return revision, settings, sealed or ""
+
+    async def report_extension(self, status: ExtensionStatus) -> None:
+        """Tell what came of an extension; raises HopError or ServiceRefusal."""
+        path = f"extensions/{quote(status.name, safe='')}/status"
+        require_success(await self._send("PUT", path, status.to_json()))
 
     async def token(self, resource: str) -> IdentityToken:
         """Return a fresh token for the resource; raises HopError, ServiceRefusal or InputError (TOKEN_INVALID)."""

@@ -8,6 +8,7 @@ import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -28,6 +29,7 @@ from arcgate.agent.errors import AzcmError
 from arcgate.agent.paths import PUBLIC, SHARED, AgentPaths
 from arcgate.agent.platform import current
 from arcgate.net.files import write_file
+from arcgate.wire.sealed_settings import open_sealed
 
 AUDIENCE = "arcgate-his"
 KEY_SIZE = 2048
@@ -94,6 +96,10 @@ class MachineKey:
             "jti": secrets.token_urlsafe(18),
         }
         return jwt.encode({"alg": "RS256", "kid": machine_id}, claims, self._signer, algorithms=["RS256"])
+
+    def open_sealed(self, machine_id: str, extension: str, revision: int, sealed: str) -> dict[str, Any]:
+        """Return protected settings that were sealed for this key; raises InputError (SEALED_SETTINGS_INVALID)."""
+        return open_sealed(self._key, machine_id, extension, revision, sealed)
 
     def matches(self, certificate: "CertificateFacts") -> bool:
         """Say whether the certificate is for this key."""

@@ -63,6 +63,16 @@ class AgentPaths:
         return self.layout.state / "goal.json"
 
     @property
+    def extensions(self) -> Path:
+        """The extensions that the cloud wants here, with their settings."""
+        return self.layout.state / "extensions.json"
+
+    @property
+    def extension_statuses(self) -> Path:
+        """What came of each wanted extension."""
+        return self.layout.state / "extension-status.json"
+
+    @property
     def himds_state(self) -> Path:
         """What himdsd last did."""
         return self.layout.state / "himds.json"

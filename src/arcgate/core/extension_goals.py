@@ -63,6 +63,14 @@ class ExtensionGoal:
     """enableAutomaticUpgrade: go on to newer versions without being asked."""
     force_update_tag: str = ""
 
+    @property
+    def is_readable(self) -> bool:
+        """Whether machines will understand it."""
+        try:
+            return ExtensionGoal.from_json(self.to_json()) == self
+        except (TypeError, ValueError):
+            return False
+
     def to_json(self) -> dict[str, Any]:
         """Return the extension as goals hold it."""
         return {

@@ -4,6 +4,7 @@ A pure function of the target, the goal that the control plane set for the machi
 settings; `azcmagent route` prints the explanation of the same function.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -12,8 +13,13 @@ from types import MappingProxyType
 from typing import Any
 
 from arcgate.core.addresses import AddressClass, classify
+from arcgate.core.extension_goals import ExtensionGoal
 from arcgate.core.names import HostName, Target
 from arcgate.core.patterns import EndpointPattern, PatternTrie, parse_pattern
+
+_AUTHORITIES = re.compile(
+    r"(?:-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]{1,16384}-----END CERTIFICATE-----\s*){0,16}\Z"
+)
 
 
 class ConnectionType(StrEnum):
@@ -46,7 +52,9 @@ class Goal:
     """What the control plane wants of a machine; the last good one is kept on disk.
 
     `gateway_host` is empty while no gateway is associated. `allowed` are the patterns that the gateway lets
-    through, `control` those of the control plane, `bypass` names that skip the gateway (gatewayBypass).
+    through, `control` those of the control plane, `bypass` names that skip the gateway (gatewayBypass). `extensions`
+    are all that the machine shall have. `authorities` are certificates (PEM) of roots that servers of the cloud may
+    have beside those that the machine knows, so that a new root can come before the old one goes.
     """
 
     revision: int = 0
@@ -56,6 +64,8 @@ class Goal:
     allowed: tuple[EndpointPattern, ...] = ()
     control: tuple[EndpointPattern, ...] = ()
     bypass: tuple[HostName, ...] = ()
+    extensions: tuple[ExtensionGoal, ...] = ()
+    authorities: str = ""
 
     @property
     def has_gateway(self) -> bool:
@@ -80,6 +90,8 @@ class Goal:
             "allowed": [pattern.text for pattern in self.allowed],
             "control": [pattern.text for pattern in self.control],
             "bypass": list(self.bypass),
+            "extensions": [extension.to_json() for extension in self.extensions],
+            "authorities": self.authorities,
         }
 
     @classmethod
@@ -94,7 +106,16 @@ class Goal:
             allowed=tuple(parse_pattern(text) for text in document["allowed"]),
             control=tuple(parse_pattern(text) for text in document["control"]),
             bypass=tuple(HostName(name) for name in document["bypass"]),
+            # Control planes of before, and goals that they gave, have neither.
+            extensions=tuple(ExtensionGoal.from_json(one) for one in document.get("extensions", ())),
+            authorities=_authorities(document.get("authorities", "")),
         )
+
+
+def _authorities(value: Any) -> str:
+    if not isinstance(value, str) or not _AUTHORITIES.match(value):
+        raise ValueError("authorities are no certificates in PEM")
+    return value
 
 
 PROXY_BYPASS_GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(

@@ -54,6 +54,7 @@ class Daemon:
     _identity_seen: tuple[object, ...] = ()
     _settings_seen: tuple[object, ...] = ()
     _surroundings_seen: tuple[object, ...] = ()
+    _extensions_seen: tuple[object, ...] = ()
     _next_try: float = field(default=0)
     _port_seen: tuple[object, ...] = ()
     _port: int = 40342
@@ -109,6 +110,10 @@ class Daemon:
         elif self._session is not None and surroundings_now != self._surroundings_seen:
             self._session.wake(report=False)
         self._settings_seen, self._surroundings_seen = settings_now, surroundings_now
+        extensions_now = _signature(self.paths.extension_statuses)
+        if self._session is not None and extensions_now != self._extensions_seen:
+            self._session.extensions_changed()
+        self._extensions_seen = extensions_now
 
     async def _follow_identity(self) -> None:
         self._next_try = self.world.monotonic() + START_RETRY

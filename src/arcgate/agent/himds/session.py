@@ -1,4 +1,4 @@
-"""himdsd's work for one identity: three loops that go on whatever happens, until the identity changes."""
+"""himdsd's work for one identity: four loops that go on whatever happens, until the identity changes."""
 
 import asyncio
 import contextlib
@@ -10,6 +10,7 @@ import structlog
 
 from arcgate.agent.agent_service import GOAL_WAIT, AgentService, discover
 from arcgate.agent.cloud import Cloud
+from arcgate.agent.himds.extensions import ExtensionCarrier
 from arcgate.agent.himds.goals import GoalFollower
 from arcgate.agent.himds.identity_tokens import IdentityTokens
 from arcgate.agent.himds.renewal import Renewal
@@ -70,14 +71,17 @@ class Session:
     tokens: IdentityTokens = field(init=False)
     _goals: GoalFollower = field(init=False)
     _renewal: Renewal = field(init=False)
+    _extensions: ExtensionCarrier = field(init=False)
     _service: AgentService = field(init=False)
     _bell: asyncio.Event = field(default_factory=asyncio.Event)
     _heartbeat_bell: asyncio.Event = field(default_factory=asyncio.Event)
+    _extensions_bell: asyncio.Event = field(default_factory=asyncio.Event)
     _goal_failed: bool = False
     _has_new_goal: bool = False
 
     def __post_init__(self) -> None:
         self._goals = GoalFollower.from_disk(self.paths)
+        self._extensions = ExtensionCarrier(self.paths)
         self._renewal = Renewal(self.paths, self.key, self.world.random)
         endpoint = self.identity.his_endpoint or self.cloud.his
         self._service = AgentService(self.http, endpoint, self.identity.vm_id, self.key, self.world.clock)
@@ -90,6 +94,7 @@ class Session:
             spawn("heartbeat", self._repeat("heartbeat", self._heartbeat, self._heartbeat_bell)),
             spawn("goal", self._repeat("goal", self._follow_goal, self._bell)),
             spawn("certificate", self._repeat("certificate", self._renew, self._bell)),
+            spawn("extensions", self._repeat("extensions", self._carry_extensions, self._extensions_bell)),
         ]
         try:
             await asyncio.gather(*loops)
@@ -103,8 +108,13 @@ class Session:
         # The way of our requests may be another one now.
         spawn("close kept connections", self.http.close())
         self._bell.set()
+        self._extensions_bell.set()
         if report or self.board.has_failed("heartbeat"):
             self._heartbeat_bell.set()
+
+    def extensions_changed(self) -> None:
+        """Tell the cloud at once what came of its extension goals."""
+        self._extensions_bell.set()
 
     async def _repeat(self, name: str, step: Callable[[], Awaitable[float]], bell: asyncio.Event) -> None:
         """Do steps for ever; each returns the seconds to pause after it."""
@@ -172,9 +182,13 @@ class Session:
         if self._goals.goal.revision != before:
             self._has_new_goal = True
             self._heartbeat_bell.set()
+            self._extensions_bell.set()
         if pause is None:
             return max(0, LEAST_POLL - (self.world.monotonic() - begin))
         return pause
+
+    async def _carry_extensions(self) -> float:
+        return await self._extensions.step(self._service, self._goals.goal)
 
     async def _renew(self) -> float:
         pause = self._renewal.pause(self.world.clock() + self._service.clock_offset)

@@ -1,7 +1,8 @@
 """Extensions of machines: Microsoft.HybridCompute/machines/extensions.
 
-They are kept for the clients that manage them; nothing on the machine installs them yet, and instanceView says
-so. protectedSettings are sealed in the database and never part of an answer.
+A change is published as a change of the machine, whose goal names its extensions (arcgate.control.his.extensions);
+instanceView shows what the machine has reported. protectedSettings are sealed in the database and never part of an
+answer.
 """
 
 import json
@@ -20,17 +21,19 @@ from arcgate.control.arm.fields import Body, ReadOnly, ResourceBody, require_loc
 from arcgate.control.arm.lookups import require
 from arcgate.control.arm.operations import polling_headers, record_done
 from arcgate.control.arm.paging import page_of
+from arcgate.control.arm.publication import publish_machine
 from arcgate.control.arm.stamps import check_preconditions, etag_of, stamp_change, stamp_new, system_data
 from arcgate.control.context import ControlContext
 from arcgate.control.failures import ApiError
-from arcgate.control.store.models import ExtensionRow, MachineRow
+from arcgate.control.store.models import ExtensionReport, ExtensionRow, MachineRow
+from arcgate.core.extension_goals import ExtensionState
 from arcgate.core.resource_ids import EXTENSION_TYPE, MACHINE_TYPE
 
 READ, WRITE, DELETE = (f"{EXTENSION_TYPE}/{verb}" for verb in ("read", "write", "delete"))
 LARGEST_SETTINGS = 256 * 1024
 """Characters of settings or protectedSettings as JSON."""
 
-_IDENTITY = re.compile(r"[A-Za-z0-9_.-]{1,100}\Z")
+_IDENTITY = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}\Z")
 _VERSION = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9}){0,3}\Z")
 
 
@@ -70,16 +73,10 @@ def routes(context: ControlContext) -> list[BaseRoute]:
     ]
 
 
-def render(row: ExtensionRow) -> dict[str, Any]:
+def render(row: ExtensionRow, report: ExtensionReport | None = None) -> dict[str, Any]:
     """Return an extension as ARM shows it, without its protected settings."""
     kept = row.properties
-    status = {
-        "code": "NotReported",
-        "level": "Information",
-        "displayStatus": "Not reported",
-        "message": "The machine has not reported on this extension.",
-        "time": row.modified_at.isoformat(),
-    }
+    state, version, status = _reported(row, report)
     return {
         "id": row.resource_id,
         "name": row.name,
@@ -89,34 +86,60 @@ def render(row: ExtensionRow) -> dict[str, Any]:
         "systemData": system_data(row),
         "properties": {
             **kept,
-            "provisioningState": "Succeeded",
+            "provisioningState": state,
             "instanceView": {
                 "name": row.name,
                 "type": kept.get("type"),
-                "typeHandlerVersion": kept.get("typeHandlerVersion"),
+                "typeHandlerVersion": version or kept.get("typeHandlerVersion"),
                 "status": status,
             },
         },
     }
 
 
+def _reported(row: ExtensionRow, report: ExtensionReport | None) -> tuple[str, str, dict[str, Any]]:
+    """Return provisioningState, installed version and status, as the machine's last report says."""
+    if report is None:
+        status = {
+            "code": "NotReported",
+            "level": "Information",
+            "displayStatus": "Not reported",
+            "message": "The machine has not reported on this extension.",
+            "time": row.modified_at.isoformat(),
+        }
+        return ExtensionState.SUCCEEDED, "", status
+    status = {**report.body["status"], "time": report.body["status"]["time"] or report.time.isoformat()}
+    is_of_now = report.body["settingsRevision"] >= row.settings_revision
+    state = report.body["provisioningState"] if is_of_now else ExtensionState.UPDATING
+    return state, report.body["typeHandlerVersion"], status
+
+
 async def extensions_of(session: AsyncSession, machine_id: str) -> list[dict[str, Any]]:
     """Return the extensions of a machine as ARM shows them."""
     statement = select(ExtensionRow).where(ExtensionRow.machine_id == machine_id).order_by(ExtensionRow.key)
-    return [render(row) for row in (await session.execute(statement)).scalars()]
+    rows = list((await session.execute(statement)).scalars())
+    reports = await _reports(session, machine_id)
+    return [render(row, reports.get(row.id)) for row in rows]
+
+
+async def _reports(session: AsyncSession, machine_id: str) -> dict[str, ExtensionReport]:
+    statement = select(ExtensionReport).join(ExtensionRow, ExtensionRow.id == ExtensionReport.extension_id)
+    rows = (await session.execute(statement.where(ExtensionRow.machine_id == machine_id))).scalars()
+    return {row.extension_id: row for row in rows}
 
 
 async def _get(call: Call) -> Response:
     async with call.context.store.read() as session:
         row = await _require(session, call, await require(session, call, MachineRow, MACHINE_TYPE))
-        return JSONResponse(render(row), headers={"ETag": etag_of(row)})
+        return JSONResponse(await _rendered(session, row), headers={"ETag": etag_of(row)})
 
 
 async def _list(call: Call) -> Response:
     async with call.context.store.read() as session:
         machine = await require(session, call, MachineRow, MACHINE_TYPE)
         statement = select(ExtensionRow).where(ExtensionRow.machine_id == machine.id)
-        return await page_of(call, session, statement, ExtensionRow.key, render)
+        reports = await _reports(session, machine.id)
+        return await page_of(call, session, statement, ExtensionRow.key, lambda row: render(row, reports.get(row.id)))
 
 
 async def _put(call: Call) -> Response:
@@ -144,11 +167,18 @@ async def _write(call: Call, body: ExtensionBody, *, replaces: bool) -> Response
             stamp_change(row, call)
         if replaces or "tags" in body.model_fields_set:
             row.tags = body.tags or {}
+        before = row.properties
         row.properties = _merged({} if replaces else row.properties, given)
         if replaces or "protectedSettings" in given.model_fields_set:
             row.protected_sealed = _sealed(call, row, given.protectedSettings)
-        operation = await record_done(transaction, call, WRITE, row.resource_id, render(row))
+        if replaces or row.properties != before or "protectedSettings" in given.model_fields_set:
+            row.settings_revision = await publish_machine(transaction, machine)
+        operation = await record_done(transaction, call, WRITE, row.resource_id, await _rendered(session, row))
     return Response(status_code=202, headers=polling_headers(call, operation, row.location))
+
+
+async def _rendered(session: AsyncSession, row: ExtensionRow) -> dict[str, Any]:
+    return render(row, await session.get(ExtensionReport, row.id))
 
 
 async def _delete(call: Call) -> Response:
@@ -159,6 +189,7 @@ async def _delete(call: Call) -> Response:
             return Response(status_code=204)
         check_preconditions(call, row)
         await transaction.session.delete(row)
+        await publish_machine(transaction, machine)
         operation = await record_done(transaction, call, DELETE, row.resource_id, None)
     return Response(status_code=202, headers=polling_headers(call, operation, row.location))
 
@@ -200,7 +231,7 @@ def _merged(kept: dict[str, Any], given: ExtensionProperties) -> dict[str, Any]:
     merged = {name: value for name, value in {**kept, **fresh}.items() if value is not None}
     for name in ("publisher", "type"):
         if not _IDENTITY.match(merged.get(name, "")):
-            raise _invalid(name, "is required, and has letters, digits, '-', '_' and '.' only")
+            raise _invalid(name, "is required, and has letters, digits, '-', '_' and '.' only, '.' not first")
     if "typeHandlerVersion" in merged and not _VERSION.match(merged["typeHandlerVersion"]):
         raise _invalid("typeHandlerVersion", "is not a version such as 1.10")
     if len(json.dumps(merged.get("settings"))) > LARGEST_SETTINGS:

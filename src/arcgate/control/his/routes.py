@@ -11,6 +11,7 @@ from arcgate.control.context import ControlContext
 from arcgate.control.failures import ApiError
 from arcgate.control.his.assertions import server_time
 from arcgate.control.his.authentication import Authentication
+from arcgate.control.his.extensions import LARGEST_STATUS, keep_status, settings_of
 from arcgate.control.his.heartbeats import LARGEST_HEARTBEAT, keep_report, read_report
 from arcgate.control.his.issuing import issue_certificate
 from arcgate.control.his.machine_tokens import issue_token
@@ -42,6 +43,8 @@ class AgentService:
             Route("/machine/{machine_id}/heartbeat", self.hear, methods=["POST"]),
             Route("/machine/{machine_id}/token", self.give_token, methods=["POST"]),
             Route("/machine/{machine_id}/goal", self.tell_goal, methods=["GET"]),
+            Route("/machine/{machine_id}/extensions/{extension}/settings", self.tell_settings, methods=["GET"]),
+            Route("/machine/{machine_id}/extensions/{extension}/status", self.hear_status, methods=["PUT"]),
             Route("/log", self._reports.take, methods=["PUT"]),
         ]
 
@@ -97,6 +100,20 @@ class AgentService:
         machine = await self._authentication.machine(request)
         goal = await self._goals.newer(machine, after, wait)
         return Response(status_code=204) if goal is None else JSONResponse(goal.to_json())
+
+    async def tell_settings(self, request: Request) -> JSONResponse:
+        """Tell the settings of one of the machine's extensions."""
+        machine = await self._authentication.machine(request)
+        settings = await settings_of(self._context, machine, request.path_params["extension"])
+        return JSONResponse(settings, headers=NO_STORE)
+
+    async def hear_status(self, request: Request) -> JSONResponse:
+        """Keep what the machine says of one of its extensions."""
+        machine = await self._authentication.machine(request)
+        document = await read_json_object(request, LARGEST_STATUS)
+        name = request.path_params["extension"]
+        await keep_status(self._context.store, machine, name, document, self._context.clock())
+        return JSONResponse({})
 
 
 def routes(context: ControlContext) -> list[Route]:

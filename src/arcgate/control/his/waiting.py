@@ -1,9 +1,11 @@
 """A machine's wait for a goal newer than its own."""
 
 import asyncio
+from dataclasses import replace
 
 from arcgate.control.context import ControlContext
 from arcgate.control.his.authentication import machine_not_found
+from arcgate.control.his.extensions import wanted_extensions
 from arcgate.control.his.goals import goal_of
 from arcgate.control.his.published import Published
 from arcgate.control.store.models import MachineRow
@@ -34,12 +36,17 @@ class Goals:
             topics = self._topics(machine)
             goal = await self.goal(machine, after)
             if goal.revision > after or after > self._published.revision:
-                return goal
+                return await self._with_extensions(machine, goal)
             if topics != self._topics(machine):
                 continue  # the association changed under us: wait for the right gateway
             left = end - asyncio.get_running_loop().time()
             if left <= 0 or not await self._context.changes.wait(ticket, left):
                 return None
+
+    async def _with_extensions(self, machine: MachineRow, goal: Goal) -> Goal:
+        # Read after the entries: what is newer than this revision comes again, and changes nothing, with the next.
+        async with self._context.store.read() as session:
+            return replace(goal, extensions=await wanted_extensions(session, machine.id))
 
     def _compute(self, machine: MachineRow) -> Goal:
         entry = self._published.find(Kind.MACHINE, machine.id)
