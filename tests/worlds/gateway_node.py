@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -21,6 +22,7 @@ from arcgate.control.authority.certificates import MachineIdentity, issue_machin
 from arcgate.core.audit import AuditRecord, Event
 from arcgate.core.catalogue import shipped_catalogue
 from arcgate.core.errors import Hop, HopError
+from arcgate.core.hand_over import HandOverMode, HandOverPolicy
 from arcgate.core.names import Address, HostName
 from arcgate.core.policy import Policy
 from arcgate.core.snapshot import Entry, Kind, Snapshot
@@ -46,6 +48,8 @@ SUBSCRIPTION = "22222222-2222-4222-8222-222222222222"
 PREFIX = "gw-one"
 DOMAIN = "arcgate.test"
 NAME = f"{PREFIX}.gw.{DOMAIN}"
+USUAL_HAND_OVER = HandOverPolicy(HandOverMode(os.environ.get("ARCGATE_HAND_OVER", "idle")))
+"""What nodes have that are not asked for anything else; a run of the tests can have it otherwise as a whole."""
 GATEWAY_ID = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/rg/providers/Microsoft.HybridCompute/gateways/one"
 
 
@@ -101,6 +105,7 @@ class GatewayNode:
         most_tunnels: int,
         idle_timeout: float,
         machine_limits: tuple[int, int] = (100, 1000),
+        hand_over: HandOverPolicy = USUAL_HAND_OVER,
     ) -> None:
         self.authority = authority
         self.machines = Machines(folder)
@@ -133,7 +138,7 @@ class GatewayNode:
             serve_plain=_serve_plain,
             timeouts=timeouts,
             limits=Limits(),
-            hands_over=True,
+            hand_over=hand_over,
         )
         names = Names(f".gw.{DOMAIN}", frozenset({f"management.{DOMAIN}"}), f".his.{DOMAIN}")
         front_door = FrontDoor(
@@ -157,8 +162,8 @@ class GatewayNode:
         self.policy = Policy(snapshot, shipped_catalogue(), self.open_networks)
         self.open_tunnels.check_again(self.policy)
 
-    def publish_gateway(self, *features: str) -> None:
-        body = {"resourceId": GATEWAY_ID, "tenantId": TENANT, "allowedFeatures": list(features) or ["*"]}
+    def publish_gateway(self, *features: str, **more: str) -> None:
+        body = {"resourceId": GATEWAY_ID, "tenantId": TENANT, "allowedFeatures": list(features) or ["*"], **more}
         cloud = {"domain": DOMAIN, "controlHosts": [f"management.{DOMAIN}", f"*.his.{DOMAIN}"]}
         self.publish((Kind.CLOUD, "cloud", cloud), (Kind.GATEWAY, PREFIX, body))
 
@@ -284,9 +289,10 @@ async def gateway_node(
     most_tunnels: int = 100,
     idle_timeout: float = 30,
     machine_limits: tuple[int, int] = (100, 1000),
+    hand_over: HandOverPolicy = USUAL_HAND_OVER,
 ) -> AsyncIterator[GatewayNode]:
     """Run a node that knows the gateway `PREFIX` with all features, and drain it at the end."""
-    node = GatewayNode(authority, folder, timeouts or Timeouts(), most_tunnels, idle_timeout, machine_limits)
+    node = GatewayNode(authority, folder, timeouts or Timeouts(), most_tunnels, idle_timeout, machine_limits, hand_over)
     node.publish_gateway()
     node.listener.start()
     try:

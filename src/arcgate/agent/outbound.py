@@ -14,6 +14,7 @@ from arcgate.agent.hops import Hops
 from arcgate.agent.surroundings import GatewayPlace, Surroundings
 from arcgate.agent.trust import Trust
 from arcgate.core.errors import ArcgateError, Hop, HopError
+from arcgate.core.hand_over import HandOverMode, HandOverPolicy, parse_mode
 from arcgate.core.names import Target
 from arcgate.core.routing import Route, Way
 from arcgate.core.urls import Url
@@ -21,7 +22,7 @@ from arcgate.net.channel import ChannelTunnel
 from arcgate.net.dialer import ConnectRefused, connect_through, start_tls
 from arcgate.net.resolver import Resolver
 from arcgate.net.streams import ByteStream, PrefixedStream
-from arcgate.wire.connect import CORRELATION_FIELD, HAND_OVER_BULK, HAND_OVER_FIELD
+from arcgate.wire.connect import CORRELATION_FIELD, HAND_OVER_FIELD
 from arcgate.wire.frames import FRAMES_FIELD, FRAMES_VERSION
 
 HELD_END = 30.0
@@ -31,13 +32,20 @@ tinyproxy and others end a tunnel in both directions at the first FIN."""
 _log = structlog.get_logger(__name__)
 
 
+NO_HAND_OVER = HandOverPolicy(HandOverMode.OFF)
+
+
 @dataclass(frozen=True, slots=True)
 class Tunnel:
-    """An open way to a target; the gateway's name is empty for other ways."""
+    """An open way to a target; the gateway's name is empty for other ways.
+
+    `hand_over` is what was agreed on for it with the gateway.
+    """
 
     stream: ByteStream
     route: Route
     gateway: str = ""
+    hand_over: HandOverPolicy = NO_HAND_OVER
 
 
 def new_correlation_id() -> str:
@@ -77,8 +85,8 @@ class Outbound:
         match route.way:
             case Way.GATEWAY:
                 assert now.gateway is not None
-                stream = await self._by_gateway(now.gateway, target, now, correlation_id)
-                return Tunnel(stream, route, now.gateway.name)
+                stream, agreed = await self._by_gateway(now.gateway, target, now, correlation_id)
+                return Tunnel(stream, route, now.gateway.name, agreed)
             case Way.ENTERPRISE if now.proxy is not None:
                 return Tunnel(await self.hops.by_proxy(now.proxy, target, now), route)
             case Way.DIRECT:
@@ -133,7 +141,8 @@ class Outbound:
         return (await self.open(target, correlation_id=new_correlation_id())).stream
 
     async def _by_front(self, front: GatewayPlace, target: Target, now: Surroundings) -> ByteStream:
-        return await self._by_gateway(front, target, now, new_correlation_id(), with_certificate=False)
+        stream, _ = await self._by_gateway(front, target, now, new_correlation_id(), with_certificate=False)
+        return stream
 
     async def _dial_arc_proxy(self, arc_proxy: Target, now: Surroundings) -> ByteStream | None:
         """Return a connection to Arc Proxy; None when it is just starting: the way behind it is ours to take too."""
@@ -162,7 +171,7 @@ class Outbound:
         correlation_id: str,
         *,
         with_certificate: bool = True,
-    ) -> ByteStream:
+    ) -> tuple[ByteStream, HandOverPolicy]:
         channel = await self.channels.acquire(gateway, now, with_certificate=with_certificate)
         try:
             return await self._connect(channel, target, now, correlation_id)
@@ -174,13 +183,15 @@ class Outbound:
         fresh = await self.channels.acquire(gateway, now, with_certificate=with_certificate, fresh=True)
         return await self._connect(fresh, target, now, correlation_id)
 
-    async def _connect(self, channel: Channel, target: Target, now: Surroundings, correlation_id: str) -> ByteStream:
-        """Return a tunnel on the channel, which is done with when the tunnel is; raises HopError."""
-        gateway = channel.kind.gateway
+    async def _connect(
+        self, channel: Channel, target: Target, now: Surroundings, correlation_id: str
+    ) -> tuple[ByteStream, HandOverPolicy]:
+        """Return a tunnel on the channel, which is done with when the tunnel is, and the agreement; raises HopError."""
+        gateway, mode = channel.kind.gateway, now.hand_over.mode
         fields = (
             (CORRELATION_FIELD, correlation_id),
             (FRAMES_FIELD, FRAMES_VERSION),
-            *(((HAND_OVER_FIELD, HAND_OVER_BULK),) if now.hands_over else ()),
+            *(((HAND_OVER_FIELD, mode),) if mode is not HandOverMode.OFF else ()),
         )
         try:
             stream, answer = await connect_through(
@@ -196,18 +207,20 @@ class Outbound:
 
     def _on_channel(
         self, channel: Channel, stream: ByteStream, answer: dict[str, str], now: Surroundings
-    ) -> ByteStream:
+    ) -> tuple[ByteStream, HandOverPolicy]:
         """Return the tunnel's stream: frames where the gateway speaks them, and then the channel comes back."""
         if answer.get(FRAMES_FIELD.lower()) != FRAMES_VERSION:
             self.channels.done(channel, is_reusable=False)
-            return stream
-        return ChannelTunnel(
+            return stream, NO_HAND_OVER
+        agreed = now.hand_over.limited_to(parse_mode(answer.get(HAND_OVER_FIELD.lower(), "")))
+        tunnel = ChannelTunnel(
             channel.tls,
             stream.take_prefix() if isinstance(stream, PrefixedStream) else b"",
-            may_hand_over=answer.get(HAND_OVER_FIELD.lower()) == HAND_OVER_BULK,
+            may_hand_over=agreed.mode is not HandOverMode.OFF,
             hold_end=HELD_END if now.proxy_towards(channel.kind.gateway.dialled) else 0,
             on_done=lambda is_reusable: self.channels.done(channel, is_reusable=is_reusable),
         )
+        return tunnel, agreed
 
 
 def refused(target: Target, route: Route) -> HopError:

@@ -8,6 +8,7 @@ from typing import Any
 
 from arcgate.agent.errors import AzcmError
 from arcgate.core.errors import InputError
+from arcgate.core.hand_over import MODES
 from arcgate.core.names import parse_target
 from arcgate.core.routing import PROXY_BYPASS_GROUPS, parse_proxy_bypass
 from arcgate.core.urls import parse_url
@@ -312,9 +313,26 @@ def _properties() -> tuple[Property, ...]:
         Property(
             "arcproxy.handover",
             Kind.CHOICE,
-            "bulk",
-            "Whether bulk tunnels whose own TLS is 1.3 leave the channel's TLS, for speed; 'off' encrypts twice.",
-            allowed=("off", "bulk"),
+            "idle",
+            "Which tunnels whose own TLS is 1.3 leave the channel's TLS, for speed: none ('off', encrypted twice), "
+            "those with much to carry ('bulk'), idle ones too ('idle'), or all ('early'). The gateway may be stricter.",
+            allowed=MODES,
+        ),
+        Property(
+            "arcproxy.handover.afterbytes",
+            Kind.INTEGER,
+            65_536,
+            "Bytes of a direction that make a tunnel bulk for arcproxy.handover.",
+            least=1,
+            most=999_999,
+        ),
+        Property(
+            "arcproxy.handover.idle",
+            Kind.INTEGER,
+            5,
+            "Without a byte, a tunnel is idle for arcproxy.handover after, in seconds.",
+            least=1,
+            most=86_400,
         ),
         Property(
             "gateway.address",

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from arcgate.core.errors import ArcgateError
+from arcgate.core.hand_over import HandOverPolicy
 from arcgate.core.names import HostName, Target
 from arcgate.core.patterns import EndpointPattern
 from arcgate.core.routing import Goal, Routing
@@ -62,8 +63,8 @@ class Surroundings:
     arc_proxy: Target | None = None
     """Where a running Arc Proxy of this machine listens."""
     timeouts: Timeouts = Timeouts()
-    hands_over: bool = True
-    """Whether bulk tunnels may leave the channel's TLS (arcproxy.handover)."""
+    hand_over: HandOverPolicy = field(default_factory=HandOverPolicy)
+    """Which tunnels may leave the channel's TLS, and when (arcproxy.handover)."""
     problem: ArcgateError | None = None
     """Why the ways are not known: a file was damaged before it was ever read. Nothing is opened then."""
 

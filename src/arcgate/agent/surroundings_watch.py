@@ -15,6 +15,7 @@ from arcgate.agent.paths import AgentPaths
 from arcgate.agent.state import is_running, read_arcproxy_state, read_goal, read_identity
 from arcgate.agent.surroundings import GatewayPlace, Surroundings, Timeouts
 from arcgate.core.errors import ArcgateError, StateError
+from arcgate.core.hand_over import HandOverMode, HandOverPolicy
 from arcgate.core.names import HostName, Target, parse_host
 from arcgate.core.routing import Goal, Routing
 from arcgate.net.files import signature_of
@@ -143,7 +144,7 @@ class SurroundingsWatch:
             ca_pem=cloud.ca_pem if cloud is not None else "",
             certificate=(self._paths.machine_certificate, self._paths.machine_key) if has_certificate else None,
             timeouts=_timeouts(settings),
-            hands_over=settings.values.get("arcproxy.handover", "bulk") != "off",
+            hand_over=_hand_over(settings),
             # Without the cloud its control plane is unreachable, which himdsd reports; tunnels don't need it.
             problem=self.settings.problem or self.goal.problem,
         )
@@ -165,6 +166,15 @@ def _front(cloud: Cloud | None) -> GatewayPlace | None:
     if cloud is None or cloud.front is None:
         return None
     return GatewayPlace(HostName(str(cloud.front.host)), cloud.front.port, cloud.address)
+
+
+def _hand_over(settings: LocalSettings) -> HandOverPolicy:
+    usual, given = HandOverPolicy(), settings.values
+    return HandOverPolicy(
+        HandOverMode(given.get("arcproxy.handover", usual.mode)),
+        given.get("arcproxy.handover.afterbytes", usual.bulk),
+        given.get("arcproxy.handover.idle", usual.idle),
+    )
 
 
 def _timeouts(settings: LocalSettings) -> Timeouts:

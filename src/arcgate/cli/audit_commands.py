@@ -29,6 +29,7 @@ _COLUMNS: Columns = {
     "UP": at("bytesUp"),
     "DOWN": at("bytesDown"),
     "SECONDS": at("duration"),
+    "HANDED OVER": lambda row: {True: "yes", False: "no"}.get(row.get("handedOver"), "-"),
     "CORRELATION": at("correlationId"),
 }
 

@@ -54,6 +54,8 @@ class AuditRecord:
     bytes_down: int | None = None
     duration: float | None = None
     """Seconds."""
+    handed_over: bool | None = None
+    """Whether the tunnel left the channel's TLS; None in starts and refusals, and where it can't be known."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the record with camelCase keys, texts bounded and made printable."""
@@ -63,7 +65,7 @@ class AuditRecord:
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> "AuditRecord":
         """Return the record that `to_json` wrote; raises KeyError, TypeError or ValueError on another document."""
-        values = {name: document[key] for name, key in _KEYS}
+        values = {name: document[key] for name, key in _KEYS if key in document or key not in _LATER}
         values["event"] = Event(values["event"])
         return cls(**values)
 
@@ -83,3 +85,6 @@ def _camel(name: str) -> str:
 
 _KEYS = tuple((one.name, _camel(one.name)) for one in fields(AuditRecord))
 """Attributes of a record with their JSON keys."""
+
+_LATER = ("handedOver",)
+"""Keys that nodes of an earlier version don't send."""

@@ -33,6 +33,18 @@ def _address(text: str) -> str:
 DomainName = Annotated[str, AfterValidator(_domain)]
 HostPort = Annotated[str, AfterValidator(_address)]
 """HOST:PORT, or empty."""
+
+
+def _bandwidth(number: int) -> int:
+    if 0 < number < LEAST_BANDWIDTH:
+        raise ValueError(f"it is 0 for unlimited, or at least {LEAST_BANDWIDTH}")
+    return number
+
+
+LEAST_BANDWIDTH = 16 * 1024
+"""Bytes per second below which a machine's tunnels would look idle while they wait for their turn."""
+Bandwidth = Annotated[int, Field(ge=0), AfterValidator(_bandwidth)]
+"""Bytes per second, 0 for unlimited."""
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
 
@@ -99,6 +111,9 @@ class ControlSettings(Section):
         6_000, ge=1, description="Writing API requests of one principal in a subscription, in a minute."
     )
     audit_days: int = Field(90, ge=1, description="Days that audit records are kept.")
+    packages_folder: Path | None = Field(
+        None, description="Folder with the agent's packages that 'make packages' made; default is packages below state_dir."
+    )
 
 
 class IdentitySettings(Section):
@@ -133,16 +148,30 @@ class GatewaySettings(Section):
     handshake_timeout: Seconds = Field(10, description="Time for a TLS handshake, in seconds.")
     head_timeout: Seconds = Field(10, description="Time for a request head, in seconds.")
     dns_timeout: Seconds = Field(5, description="Time for a name to resolve, in seconds.")
+    dns_least_ttl: float = Field(
+        1, ge=0, le=3600, description="Addresses are kept at least so long, in seconds, whatever their TTL; 0 obeys it."
+    )
+    dns_most_ttl: Seconds = Field(3600, description="Addresses are kept at most so long, in seconds.")
+    dns_negative_ttl: float = Field(
+        30, ge=0, le=3600, description="That a name has no address is believed at most so long, in seconds."
+    )
+    dns_cache_names: int = Field(10_000, ge=0, description="Names that a worker remembers; 0 remembers none.")
+    dns_lookups: int = Field(256, ge=1, le=10_000, description="Names that a worker looks up at once; others wait.")
     dial_timeout: Seconds = Field(10, description="Time for a target to accept the connection, in seconds.")
     idle_timeout: Seconds = Field(3600, description="A tunnel without a byte either way ends after, in seconds.")
     half_closed_timeout: Seconds = Field(300, description="... when one direction has ended already, in seconds.")
     channel_idle_timeout: Seconds = Field(
         120, description="A machine's channel may wait for its next tunnel, in seconds."
     )
-    hand_over: Literal["off", "bulk"] = Field(
-        "bulk",
-        description="Whether bulk tunnels of inner TLS 1.3 leave the channel's TLS, for speed; off encrypts twice.",
+    hand_over: Literal["off", "bulk", "idle", "early"] = Field(
+        "idle",
+        description="Which tunnels of inner TLS 1.3 leave the channel's TLS: none (encrypted twice), those with much "
+        "to carry, idle ones too, or all. The strictest of node, gateway resource and machine holds.",
     )
+    hand_over_after_bytes: int = Field(
+        65_536, ge=1, description="Bytes of a direction that make a tunnel bulk for hand_over."
+    )
+    hand_over_idle: Seconds = Field(5, description="Without a byte, a tunnel is idle for hand_over after, in seconds.")
     drain_timeout: Seconds = Field(30, description="Time that tunnels get to end at shutdown, in seconds.")
     largest_head: int = Field(16 * 1024, ge=1024, le=1024 * 1024, description="Bytes of a request head.")
     most_fields: int = Field(100, ge=10, le=10_000, description="Header fields of a request.")
@@ -150,6 +179,14 @@ class GatewaySettings(Section):
     machine_tunnels: int = Field(5_000, ge=1, description="Tunnels that one machine may have open in a worker.")
     machine_setups_per_second: int = Field(
         5_000, ge=1, description="Tunnels that one machine may open in a second in a worker; bursts of one second pass."
+    )
+    machine_bandwidth: Bandwidth = Field(
+        0,
+        description="Bytes per second that the tunnels of one machine may carry together in a worker, both ways;"
+        " 0 is unlimited.",
+    )
+    machine_daily_bytes: int = Field(
+        0, ge=0, description="Bytes that one machine may carry in a worker on a day (UTC), both ways; 0 is unlimited."
     )
     max_handshakes: int = Field(
         2_000, ge=1, description="Strangers' connections that have not asked for anything yet, in a worker."

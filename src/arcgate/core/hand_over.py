@@ -4,6 +4,8 @@ Agent, gateway node and gateway resource each have a say; the strictest of them 
 when the bytes allow it: `arcgate.net.carriage` and `arcgate.wire.inner_tls`.
 """
 
+import math
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 
@@ -31,6 +33,30 @@ BULK = 64 * 1024
 
 IDLE = 5.0
 """Seconds without a byte after which a tunnel counts as idle, unless a setting says otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class HandOverPolicy:
+    """What one side settles: the mode, the bytes that make bulk, and the seconds that make idle."""
+
+    mode: HandOverMode = HandOverMode.IDLE
+    bulk: int = BULK
+    idle: float = IDLE
+
+    def limited_to(self, *modes: HandOverMode) -> "HandOverPolicy":
+        """Return the policy with the strictest of its own mode and these."""
+        mode = strictest(self.mode, *modes)
+        return self if mode is self.mode else replace(self, mode=mode)
+
+    @property
+    def after(self) -> int:
+        """Bytes of a direction that have to pass before it is handed over."""
+        return 0 if self.mode is HandOverMode.EARLY else self.bulk
+
+    @property
+    def idle_after(self) -> float:
+        """Seconds without a byte after which a tunnel is handed over; infinite where that is no reason."""
+        return math.inf if self.mode in {HandOverMode.OFF, HandOverMode.BULK} else self.idle
 
 
 def strictest(*modes: HandOverMode) -> HandOverMode:

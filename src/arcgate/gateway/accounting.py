@@ -15,7 +15,10 @@ from arcgate.gateway.tunnels import Tunnel
 
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 
-_NOT_SHARED = ("event", "time", "reason", "detail", "resolvedAddress", "bytesUp", "bytesDown", "duration")
+_NOT_SHARED = (
+    *("event", "time", "reason", "detail", "resolvedAddress", "bytesUp", "bytesDown", "duration"),
+    "handedOver",
+)
 """Keys of a record that differ between a tunnel's start and its end."""
 
 
@@ -54,6 +57,7 @@ class Accounting:
                 "bytesUp": tunnel.traffic.up,
                 "bytesDown": tunnel.traffic.down,
                 "duration": round(monotonic() - started, 6),
+                "handedOver": tunnel.was_handed_over,
             }
         )
         self._spool.append_line(Event.END, tunnel.id, f"{{{shared},{own[1:]}")

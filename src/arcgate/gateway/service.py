@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from time import monotonic
+from time import monotonic, time
 
 import structlog
 
@@ -20,13 +20,15 @@ from arcgate import __version__
 from arcgate.core.catalogue import shipped_catalogue
 from arcgate.core.configuration import Configuration
 from arcgate.core.errors import ArcgateError, StateError
+from arcgate.core.hand_over import HandOverMode, HandOverPolicy
 from arcgate.core.names import Address, Target, parse_target
 from arcgate.core.policy import Policy
 from arcgate.core.snapshot import Snapshot
+from arcgate.core.verdicts import EndReason
 from arcgate.gateway.accounting import Accounting
 from arcgate.gateway.front_door import FrontDoor, Names
 from arcgate.gateway.installer import Installer
-from arcgate.gateway.machine_limits import MachineLimits
+from arcgate.gateway.machine_limits import MachineLimits, MostOfMachine
 from arcgate.gateway.node import BATCH, ControlPlane, SnapshotWatch, send_audit
 from arcgate.gateway.node_tls import NodeTls, TlsFiles
 from arcgate.gateway.outbound import Outbound
@@ -169,10 +171,24 @@ class Worker:
             accounting=Accounting(self._spool, self._node, _now),
             open_tunnels=self._open_tunnels,
             most_tunnels=settings.max_tunnels,
-            machine_limits=MachineLimits(settings.machine_tunnels, settings.machine_setups_per_second, monotonic),
+            machine_limits=self._make_machine_limits(),
             idle_timeout=settings.idle_timeout,
             half_closed_timeout=settings.half_closed_timeout,
         )
+
+    def _make_machine_limits(self) -> MachineLimits:
+        settings = self._configuration.gateway
+        most = MostOfMachine(
+            settings.machine_tunnels,
+            settings.machine_setups_per_second,
+            settings.machine_bandwidth,
+            settings.machine_daily_bytes,
+        )
+        return MachineLimits(most, clock=monotonic, today=time, on_used_up=self._cut_machine)
+
+    def _cut_machine(self, machine: str) -> None:
+        cut = self._open_tunnels.cut_machine(machine, EndReason.DAY_USED_UP)
+        _log.warning("a machine has carried its bytes of the day", machine=machine, cut=cut)
 
     def _make_sessions(self) -> Sessions:
         settings = self._configuration.gateway
@@ -184,7 +200,9 @@ class Worker:
             serve_plain=Installer(self._control.get, self._configuration.gateway_suffix).serve,
             timeouts=Timeouts(settings.handshake_timeout, settings.head_timeout, settings.channel_idle_timeout),
             limits=Limits(settings.largest_head, settings.most_fields),
-            hands_over=settings.hand_over != "off",
+            hand_over=HandOverPolicy(
+                HandOverMode(settings.hand_over), settings.hand_over_after_bytes, settings.hand_over_idle
+            ),
         )
 
     def _make_front_door(self) -> FrontDoor:

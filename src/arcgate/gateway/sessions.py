@@ -11,6 +11,7 @@ from uuid import uuid4
 
 import structlog
 
+from arcgate.core.hand_over import HandOverMode, HandOverPolicy
 from arcgate.core.policy import Policy
 from arcgate.core.verdicts import Reason, Verdict
 from arcgate.gateway.identity import Certificate, read_certificate
@@ -22,7 +23,6 @@ from arcgate.net.relay import HandOver
 from arcgate.net.streams import ByteStream, PrefixedStream, StreamReset
 from arcgate.net.tls import TlsStream, describe_failure
 from arcgate.wire.connect import (
-    HAND_OVER_BULK,
     HAND_OVER_FIELD,
     ConnectRequest,
     format_established,
@@ -71,7 +71,7 @@ class Sessions:
         serve_plain: ServePlain,
         timeouts: Timeouts,
         limits: Limits,
-        hands_over: bool,
+        hand_over: HandOverPolicy,
     ) -> None:
         self._tls = tls
         self._policy = policy
@@ -80,7 +80,7 @@ class Sessions:
         self._serve_plain = serve_plain
         self._timeouts = timeouts
         self._limits = limits
-        self._hands_over = hands_over
+        self._hand_over = hand_over
 
     async def serve(self, stream: ByteStream, prefix: str, is_known: Callable[[], None] = lambda: None) -> None:
         """Serve one connection whose SNI named the gateway `prefix`, to its end.
@@ -127,17 +127,20 @@ class Sessions:
         return await self._serve_tunnel(session, request, tunnel, reader.rest)
 
     async def _serve_tunnel(self, session: _Session, request: ConnectRequest, tunnel: Tunnel, rest: bytes) -> bool:
-        agreed = request.offers_hand_over and self._hands_over
+        gateway = tunnel.admission.gateway
+        agreed = self._hand_over.limited_to(request.hand_over, gateway.hand_over if gateway else HandOverMode.OFF)
+        may_hand_over = agreed.mode is not HandOverMode.OFF
 
         async def establish() -> ByteStream:
             await session.client.send(
-                format_established(tunnel.correlation_id, _AGREEMENTS[request.offers_frames, agreed])
+                format_established(tunnel.correlation_id, _AGREEMENTS[request.offers_frames, agreed.mode])
             )
             if request.offers_frames:
-                return ChannelTunnel(session.client, rest, may_hand_over=agreed)
+                return ChannelTunnel(session.client, rest, may_hand_over=may_hand_over)
             return PrefixedStream(rest, session.client) if rest else session.client
 
-        ended = await self._tunnelling.run(tunnel, session.client, establish, HandOver() if agreed else None)
+        hand_over = HandOver(agreed.after, agreed.idle_after) if may_hand_over else None
+        ended = await self._tunnelling.run(tunnel, session.client, establish, hand_over)
         if not isinstance(ended, ChannelTunnel) or not ended.is_reusable:
             return False
         session.rest = ended.rest
@@ -196,13 +199,13 @@ class Sessions:
         )
 
 
-def _agreement(frames: bool, hand_over: bool) -> Fields:
+def _agreement(frames: bool, hand_over: HandOverMode) -> Fields:
     """Return the fields that accept what an Arc Proxy offered."""
     fields = ((FRAMES_FIELD, FRAMES_VERSION),) if frames else ()
-    return (*fields, (HAND_OVER_FIELD, HAND_OVER_BULK)) if hand_over else fields
+    return fields if hand_over is HandOverMode.OFF else (*fields, (HAND_OVER_FIELD, hand_over))
 
 
-_AGREEMENTS = {(frames, agreed): _agreement(frames, agreed) for frames in (True, False) for agreed in (True, False)}
+_AGREEMENTS = {(frames, mode): _agreement(frames, mode) for frames in (True, False) for mode in HandOverMode}
 
 
 def _new_correlation_id() -> str:

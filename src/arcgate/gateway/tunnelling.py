@@ -12,6 +12,7 @@ from arcgate.gateway.machine_limits import MachineLimits
 from arcgate.gateway.outbound import Outbound, Refused
 from arcgate.gateway.spool import SpoolFull
 from arcgate.gateway.tunnels import OpenTunnels, Tunnel
+from arcgate.net.channel import ChannelTunnel
 from arcgate.net.relay import Ending, HandOver, relay
 from arcgate.net.streams import ByteStream, StreamReset, close_gently
 from arcgate.wire.connect import format_refusal
@@ -60,14 +61,16 @@ class Tunnelling:
         task = asyncio.current_task()
         assert task is not None
         machine = tunnel.certificate.identity.machine_id if tunnel.certificate else ""
-        refusal = self._machine_limits.begin(machine) if machine else ""
+        refusal = self._machine_limits.begin(machine) if machine else None
         self._open_tunnels.add(tunnel)
         tunnel.task = task
         before = task.cancelling()
         try:
-            if refusal:
-                await self.refuse(client, tunnel, Verdict(Reason.LIMIT_REACHED, detail=refusal))
+            if refusal is not None:
+                await self.refuse(client, tunnel, refusal)
                 return None
+            if machine:
+                tunnel.traffic.meter = self._machine_limits.meter_of(machine)
             return await self._run(tunnel, client, establish, hand_over)
         except asyncio.CancelledError:
             # Taken back only when it was the cut and nobody else: a process that stops cancels the task too.
@@ -100,6 +103,7 @@ class Tunnelling:
                 self._accounting.refuse(tunnel, _verdict_of_cut(ending))
             raise
         finally:
+            tunnel.was_handed_over = isinstance(client, ChannelTunnel) and client.was_handed_over
             # Nothing is awaited here: the end is recorded even while the process is being stopped.
             self._accounting.end(tunnel, ending)
             if target is not None and ending is not EndReason.COMPLETED:

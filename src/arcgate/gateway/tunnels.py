@@ -39,6 +39,7 @@ class Tunnel:
     policy_revision: int
     address: Address | None = None
     traffic: Traffic = field(default_factory=Traffic)
+    was_handed_over: bool = False
     cut_reason: EndReason | None = None
     task: "asyncio.Task[Any] | None" = None
 
@@ -87,6 +88,14 @@ class OpenTunnels:
             (tunnel, EndReason.CERTIFICATE_EXPIRED)
             for tunnel in list(self._tunnels)
             if tunnel.certificate is not None and tunnel.certificate.not_after <= now
+        )
+
+    def cut_machine(self, machine: str, reason: EndReason) -> int:
+        """Cut the tunnels of one machine; return how many."""
+        return self._cut(
+            (tunnel, reason)
+            for tunnel in list(self._tunnels)
+            if tunnel.certificate is not None and tunnel.certificate.identity.machine_id == machine
         )
 
     @staticmethod

@@ -8,6 +8,7 @@ from typing import Any
 
 from arcgate.core.audit import printable
 from arcgate.core.errors import InputError
+from arcgate.core.hand_over import HandOverMode, parse_mode
 from arcgate.core.names import Target, parse_authority
 from arcgate.core.verdicts import EXPLANATIONS, Reason, Verdict
 from arcgate.wire.frames import FRAMES_FIELD, FRAMES_VERSION
@@ -16,10 +17,9 @@ from arcgate.wire.heads import Fields, HeadError, RequestHead, format_fields
 CORRELATION_FIELD = "Arcgate-Correlation-Id"
 REASON_FIELD = "Arcgate-Reason"
 HAND_OVER_FIELD = "Arcgate-Hand-Over"
-HAND_OVER_BULK = "bulk"
-"""The one kind of hand-over so far: for tunnels that have carried some bytes."""
 
 _CORRELATION_ID = re.compile(r"[A-Za-z0-9-]{8,64}\Z")
+_SECONDS = re.compile(r"[0-9]{1,6}\Z")
 _PHRASES = {
     200: "OK",
     400: "Bad Request",
@@ -39,13 +39,13 @@ _PHRASES = {
 class ConnectRequest:
     """A well-formed CONNECT; the correlation id is empty when the client sent none that we accept.
 
-    `offers_frames` and `offers_hand_over` say what an Arc Proxy offered for the channel; generic clients don't.
+    `offers_frames` and `hand_over` say what an Arc Proxy offered for the channel; generic clients don't.
     """
 
     target: Target
     correlation_id: str
     offers_frames: bool = False
-    offers_hand_over: bool = False
+    hand_over: HandOverMode = HandOverMode.OFF
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +60,8 @@ class Refusal:
     correlation_id: str
     hop: str = ""
     """The hop that failed, when Arc Proxy names it."""
+    retry_after: int = 0
+    """Seconds after which to try again, 0 when the answer names none."""
 
 
 def parse_connect(head: RequestHead) -> ConnectRequest:
@@ -78,8 +80,13 @@ def parse_connect(head: RequestHead) -> ConnectRequest:
         target,
         offered[0] if accepted else "",
         offers_frames,
-        offers_frames and head.all(HAND_OVER_FIELD.lower()) == [HAND_OVER_BULK],
+        _offered_mode(head) if offers_frames else HandOverMode.OFF,
     )
+
+
+def _offered_mode(head: RequestHead) -> HandOverMode:
+    offered = head.all(HAND_OVER_FIELD.lower())
+    return parse_mode(offered[0]) if len(offered) == 1 else HandOverMode.OFF
 
 
 def _check_host(head: RequestHead, target: Target) -> None:
@@ -140,7 +147,11 @@ def format_refusal(verdict: Verdict, correlation_id: str, target: str = "") -> b
     return format_answer(
         explanation.status,
         body + b"\n",
-        ((REASON_FIELD, verdict.reason), (CORRELATION_FIELD, correlation_id), *_extra_fields(explanation.status)),
+        (
+            (REASON_FIELD, verdict.reason),
+            (CORRELATION_FIELD, correlation_id),
+            *_extra_fields(explanation.status, verdict.retry_after),
+        ),
     )
 
 
@@ -156,10 +167,15 @@ def format_head(status: int, length: int, fields: Fields, content_type: str) -> 
     return line + format_fields((*own, *fields)) + b"\r\n"
 
 
-def _extra_fields(status: int) -> Fields:
+def _extra_fields(status: int, retry_after: int) -> Fields:
     if status == 405:
         return (("Allow", "CONNECT"),)
-    return (("Retry-After", "1"),) if status == 503 else ()
+    return (retry_after_field(retry_after),) if status == 503 else ()
+
+
+def retry_after_field(seconds: int) -> tuple[str, str]:
+    """Return the field that says when to try again; without a number of seconds, in one."""
+    return ("Retry-After", str(seconds or 1))
 
 
 def parse_refusal(status: int, fields: Fields, body: bytes) -> Refusal:
@@ -174,6 +190,7 @@ def parse_refusal(status: int, fields: Fields, body: bytes) -> Refusal:
         _text_of(error, "remedy"),
         printable(known.get(CORRELATION_FIELD.lower(), "")),
         printable(str(error.get("hop", ""))),
+        int(wait) if _SECONDS.match(wait := known.get("retry-after", "")) else 0,
     )
 
 

@@ -13,7 +13,7 @@ from arcgate.gateway.sessions import Timeouts
 from arcgate.net.channel import ChannelTunnel
 from arcgate.net.streams import ByteStream, StreamReset
 from arcgate.net.tls import TlsStream, server_context
-from arcgate.wire.connect import HAND_OVER_BULK, HAND_OVER_FIELD
+from arcgate.wire.connect import HAND_OVER_FIELD
 from arcgate.wire.frames import FRAMES_FIELD, FRAMES_VERSION
 from worlds.authority import Authority
 from worlds.gateway_node import GatewayNode, connect_request, gateway_node, read_head, target
@@ -21,7 +21,7 @@ from worlds.waiting import until
 
 pytestmark = pytest.mark.anyio
 
-OFFER = {FRAMES_FIELD: FRAMES_VERSION, HAND_OVER_FIELD: HAND_OVER_BULK}
+OFFER = {FRAMES_FIELD: FRAMES_VERSION, HAND_OVER_FIELD: "idle"}
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ async def open_on(channel: TlsStream, authority: str) -> ChannelTunnel:
     head, rest = await read_head(channel)
     assert head.status == 200
     assert head.first(FRAMES_FIELD.lower()) == FRAMES_VERSION
-    return ChannelTunnel(channel, rest, may_hand_over=head.first(HAND_OVER_FIELD.lower()) == HAND_OVER_BULK)
+    return ChannelTunnel(channel, rest, may_hand_over=bool(head.first(HAND_OVER_FIELD.lower())))
 
 
 async def talk(tunnel: ByteStream, words: bytes) -> None:

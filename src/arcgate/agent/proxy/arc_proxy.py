@@ -12,6 +12,7 @@ from arcgate.agent.proxy.forwarding import Forwarder
 from arcgate.agent.proxy.limits import ProxyLimits
 from arcgate.agent.proxy.request_log import RequestRecord, shown_target
 from arcgate.core.errors import ArcgateError
+from arcgate.core.hand_over import HandOverMode
 from arcgate.core.names import Target
 from arcgate.core.routing import Way
 from arcgate.core.verdicts import EndReason, Reason
@@ -113,24 +114,26 @@ class ArcProxy:
         try:
             record.status = 200
             await client.send(format_established(record.correlation_id))
-            ending = await self._carry(PrefixedStream(rest, client) if rest else client, tunnel.stream, record)
+            ending = await self._carry(PrefixedStream(rest, client) if rest else client, tunnel, record)
             is_whole = ending is Ending.COMPLETED
             record.reason = ending
         finally:
             del self._tunnels[task]
+            if isinstance(tunnel.stream, ChannelTunnel):
+                record.was_handed_over = tunnel.stream.was_handed_over
             await _let_go(tunnel.stream, is_whole)
             if not is_whole:
                 client.abort()
 
-    async def _carry(self, client: ByteStream, target: ByteStream, record: RequestRecord) -> Ending:
-        limits = self._limits()
+    async def _carry(self, client: ByteStream, tunnel: Tunnel, record: RequestRecord) -> Ending:
+        limits, agreed = self._limits(), tunnel.hand_over
         return await relay(
             client,
-            target,
+            tunnel.stream,
             record.traffic,
             idle_timeout=limits.idle_timeout,
             half_closed_timeout=limits.half_closed_timeout,
-            hand_over=HandOver() if isinstance(target, ChannelTunnel) and target.can_go_raw else None,
+            hand_over=None if agreed.mode is HandOverMode.OFF else HandOver(agreed.after, agreed.idle_after),
         )
 
     async def _open_way(self, target: Target, record: RequestRecord) -> Tunnel:

@@ -29,6 +29,8 @@ class RequestRecord:
     reason: str = ""
     """How it ended: a refusal's code, or the ending of the tunnel."""
     detail: str = ""
+    was_handed_over: bool | None = None
+    """Whether the tunnel left the channel's TLS; None for what did not go by a channel."""
     traffic: Traffic = field(default_factory=Traffic)
     started: float = 0
 
@@ -47,6 +49,8 @@ class RequestRecord:
         was_refused = self.status == 0 or (self.status >= 400 and self.reason != Ending.COMPLETED)
         traffic = {"bytes_up": self.traffic.up, "bytes_down": self.traffic.down}
         facts = {**self._facts(), "gateway": self.gateway, "status": self.status, "reason": self.reason, **traffic}
+        if self.was_handed_over is not None:
+            facts["handed_over"] = "yes" if self.was_handed_over else "no"
         if self.detail:
             facts["detail"] = self.detail
         duration = round(max(0.0, self.clock() - self.started), 3)

@@ -17,6 +17,7 @@ _TIME = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,9})?)?(?:Z|[+-][0-9]{2}:[0-9]{2})\Z"
 )
 _NUMBERS = {"policy_revision", "bytes_up", "bytes_down", "duration"}
+_FLAGS = {"handed_over"}
 _OPTIONAL = {"bytes_up", "bytes_down", "duration"}
 
 
@@ -47,7 +48,10 @@ def read_record(document: Any) -> dict[str, Any]:
 def _require_types(record: AuditRecord) -> None:
     for field in fields(record):
         value = getattr(record, field.name)
-        if field.name in _NUMBERS:
+        if field.name in _FLAGS:
+            if value is not None and not isinstance(value, bool):
+                raise ValueError(f"{field.name} must be true, false or null")
+        elif field.name in _NUMBERS:
             _require_number(field.name, value)
         elif not isinstance(value, str):
             raise ValueError(f"{field.name} must be a string")
