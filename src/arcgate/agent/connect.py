@@ -19,7 +19,7 @@ from arcgate.agent.errors import AzcmError, as_azcm
 from arcgate.agent.http import ServiceRefusal
 from arcgate.agent.login import get_token
 from arcgate.agent.machine_document import has_vm_id, machine_document, own_vm_id
-from arcgate.agent.machine_key import MachineKey, store_certificate
+from arcgate.agent.machine_key import KeyKind, MachineKey, store_certificate
 from arcgate.agent.paths import AgentPaths
 from arcgate.agent.platform import MachineFacts
 from arcgate.agent.rollback import Rollback
@@ -86,7 +86,7 @@ class Onboarding:
         manager = ResourceManager(self.http, self.cloud.resource_manager, token, request.correlation_id)
         subscription = await self._subscription(request, manager)
         resource = machine_resource(subscription, request.resource_group, request.resource_name)
-        key = self._key()
+        key = self._key(request.key_kind)
         self.progress(30)
         vm_id, document = await self._create(request, manager, resource, key)
         self.progress(60)
@@ -159,12 +159,12 @@ class Onboarding:
             )
         return found
 
-    def _key(self) -> MachineKey:
+    def _key(self, kind: KeyKind) -> MachineKey:
         # A key that is here already was made ahead (genkey), or by a run that was killed: both go on with it.
         if self.paths.machine_key.exists():
             return MachineKey.load(self.paths.machine_key)
         self._rollback.add("the machine's key", self._remove_key)
-        key = MachineKey.generate()
+        key = MachineKey.generate(kind)
         key.store(self.paths.machine_key)
         return key
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from arcgate.agent.errors import AzcmError, as_azcm
 from arcgate.agent.login import Credentials
+from arcgate.agent.machine_key import KeyKind
 from arcgate.agent.state import AgentIdentity
 from arcgate.core.errors import InputError
 from arcgate.core.resource_ids import GATEWAY_TYPE, parse_resource_id
@@ -44,6 +45,8 @@ class ConnectRequest:
     tags: Mapping[str, str] = field(default_factory=dict)
     credentials: Credentials = NO_CREDENTIALS
     ignore_network_check: bool = False
+    key_kind: KeyKind = KeyKind.RSA
+    """Of the key that is made; a key that is here already stays as it is."""
 
     @property
     def has_subscription_id(self) -> bool:
@@ -84,6 +87,7 @@ def parse_request(
     tags: str = "",
     credentials: Credentials = NO_CREDENTIALS,
     ignore_network_check: bool = False,
+    key_kind: KeyKind = KeyKind.RSA,
 ) -> ConnectRequest:
     """Return the request of these flags; raises AzcmError 16, 23 or 102."""
     for flag, value in (
@@ -115,6 +119,7 @@ def parse_request(
         parse_tags(tags),
         credentials,
         ignore_network_check,
+        key_kind,
     )
 
 

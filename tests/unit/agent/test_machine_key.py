@@ -6,31 +6,35 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from arcgate.agent.errors import AzcmError
-from arcgate.agent.machine_key import MachineKey, parse_certificate, read_certificate, store_certificate
+from arcgate.agent.machine_key import KeyKind, MachineKey, parse_certificate, read_certificate, store_certificate
 from arcgate.agent.paths import AgentPaths
+from arcgate.control.authority.certificates import PublicKey
+from arcgate.control.authority.requests import read_public_key
 from arcgate.control.his.assertions import verify_assertion
+from arcgate.core.errors import InputError
+from arcgate.wire.sealed_settings import seal
 from worlds.authority import Authority
 
 MACHINE = "33333333-3333-4333-8333-333333333333"
 
 
-@pytest.fixture(scope="module")
-def key() -> MachineKey:
-    return MachineKey.generate()
+@pytest.fixture(scope="module", params=list(KeyKind))
+def key(request: pytest.FixtureRequest) -> MachineKey:
+    return MachineKey.generate(request.param)
 
 
-def _public(key: MachineKey) -> rsa.RSAPublicKey:
-    public = load_der_public_key(base64.b64decode(key.client_public_key))
-    assert isinstance(public, rsa.RSAPublicKey)
-    return public
+def _public(key: MachineKey) -> PublicKey:
+    return read_public_key(key.client_public_key)
 
 
-def test_the_public_key_is_pkcs1_der_of_2048_bits(key: MachineKey) -> None:
+def test_the_public_key_of_an_rsa_key_is_pkcs1_der_of_2048_bits() -> None:
+    key = MachineKey.generate()
     public = _public(key)
+    assert isinstance(public, rsa.RSAPublicKey)
     assert public.key_size == 2048
     assert public.public_bytes(Encoding.DER, PublicFormat.PKCS1) == base64.b64decode(key.client_public_key)
 
@@ -52,6 +56,22 @@ def test_a_damaged_key_is_azcm0104_without_its_content(tmp_path: Path, content: 
         MachineKey.load(path)
     assert caught.value.number == 104
     assert "AAAA" not in caught.value.one_line()
+
+
+def test_keys_of_other_curves_are_no_machine_keys(tmp_path: Path) -> None:
+    path = tmp_path / "machine.key"
+    other = ec.generate_private_key(ec.SECP521R1())
+    path.write_bytes(other.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    with pytest.raises(AzcmError) as caught:
+        MachineKey.load(path)
+    assert caught.value.number == 104
+
+
+def test_settings_sealed_for_the_key_are_opened_by_it_alone(key: MachineKey) -> None:
+    sealed = seal(_public(key), MACHINE, "AMA", 7, {"secret": "x"})
+    assert key.open_sealed(MACHINE, "AMA", 7, sealed) == {"secret": "x"}
+    with pytest.raises(InputError):
+        MachineKey.generate(key.kind).open_sealed(MACHINE, "AMA", 7, sealed)
 
 
 def test_the_service_accepts_the_assertion_and_each_is_another(key: MachineKey) -> None:
