@@ -72,9 +72,12 @@ class Traffic:
             self.meter.spend(size)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class HandOver:
-    """When a direction leaves the channel's TLS: once `after` bytes have passed, or after `idle` seconds without."""
+    """When a direction leaves the channel's TLS: once `after` bytes have passed, or after `idle` seconds without.
+
+    Both may change while a tunnel runs, as when it begins before the gateway has said what it agrees to.
+    """
 
     after: int = BULK
     idle: float = IDLE_HAND_OVER
