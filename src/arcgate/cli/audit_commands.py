@@ -21,6 +21,7 @@ _COLUMNS: Columns = {
     "TIME": lambda row: local_time(row.get("time")),
     "EVENT": at("event"),
     "MACHINE": lambda row: str(row.get("machine") or row.get("machineId") or "-").rpartition("/")[2],
+    "AUTHENTICATION": at("authentication"),
     "TARGET": at("target"),
     "ADDRESS": at("resolvedAddress"),
     "FEATURE": at("feature"),

@@ -44,6 +44,11 @@ _hand_over_option = click.option(
     help="The most that its tunnels may: when bulk, idle ones or all leave the channel's TLS. Nodes and machines "
     "may be stricter.",
 )
+_signed_channels_option = click.option(
+    "--signed-channels",
+    type=click.Choice(["allowed", "refused"]),
+    help="Whether machines behind a proxy that inspects TLS may sign their requests, for lack of their certificate.",
+)
 _tags_option = click.option("--tags", multiple=True, metavar="KEY=VALUE", help="Tags.")
 _name = name_option("--gateway-name", what="gateway")
 _SPREAD = ["--allowed-features", "--tags"]
@@ -67,6 +72,7 @@ def gateway_group() -> None:
 )
 @_features_option
 @_hand_over_option
+@_signed_channels_option
 @_tags_option
 @no_wait_option
 @output_option
@@ -78,6 +84,7 @@ def create(
     gateway_type: str,
     allowed_features: tuple[str, ...],
     hand_over: str | None,
+    signed_channels: str | None,
     tags: tuple[str, ...],
     no_wait: bool,
     form: str | None,
@@ -87,6 +94,7 @@ def create(
         "gatewayType": gateway_type,
         "allowedFeatures": _features(allowed_features) or ["*"],
         **({"handOver": hand_over} if hand_over else {}),
+        **_signed_channels(signed_channels),
     }
 
     async def work() -> Any:
@@ -98,6 +106,10 @@ def create(
         return await session.put(path, HYBRID_COMPUTE, body, wait=not no_wait)
 
     show(run(work()), form, _COLUMNS)
+
+
+def _signed_channels(given: str | None) -> dict[str, bool]:
+    return {} if given is None else {"signedChannels": given == "allowed"}
 
 
 def _features(given: tuple[str, ...]) -> list[str]:
@@ -135,6 +147,7 @@ def show_gateway(name: str, resource_group: str, subscription: str | None, form:
 @group_option
 @_features_option
 @_hand_over_option
+@_signed_channels_option
 @_tags_option
 @output_option
 def update(
@@ -143,18 +156,19 @@ def update(
     subscription: str | None,
     allowed_features: tuple[str, ...],
     hand_over: str | None,
+    signed_channels: str | None,
     tags: tuple[str, ...],
     form: str | None,
 ) -> None:
     """Change what a gateway carries; nodes enforce it within seconds, also on open tunnels."""
     body: dict[str, Any] = {}
     properties = {"allowedFeatures": _features(allowed_features), "handOver": hand_over}
-    if given := {name: value for name, value in properties.items() if value}:
+    if given := {name: value for name, value in properties.items() if value} | _signed_channels(signed_channels):
         body["properties"] = given
     if tags:
         body["tags"] = parse_tags(tags)
     if not body:
-        raise click.UsageError("say what to change: --allowed-features, --hand-over or --tags.")
+        raise click.UsageError("say what to change: --allowed-features, --hand-over, --signed-channels or --tags.")
 
     async def work() -> Any:
         session = Session.open()

@@ -20,6 +20,14 @@ class Event(StrEnum):
     REFUSAL = "refusal"
 
 
+class Authentication(StrEnum):
+    """How a machine showed who it is."""
+
+    CERTIFICATE = "certificate"
+    SIGNATURE = "signature"
+    """By a proof on each request: something on the path opens the channel's TLS."""
+
+
 @dataclass(frozen=True, slots=True)
 class AuditRecord:
     """One event of one tunnel. Times are ISO 8601 in UTC; bytes are None where they can't be known."""
@@ -56,6 +64,8 @@ class AuditRecord:
     """Seconds."""
     handed_over: bool | None = None
     """Whether the tunnel left the channel's TLS; None in starts and refusals, and where it can't be known."""
+    authentication: str = ""
+    """An `Authentication`, empty for a client that showed nothing."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the record with camelCase keys, texts bounded and made printable."""
@@ -86,5 +96,5 @@ def _camel(name: str) -> str:
 _KEYS = tuple((one.name, _camel(one.name)) for one in fields(AuditRecord))
 """Attributes of a record with their JSON keys."""
 
-_LATER = ("handedOver",)
+_LATER = ("handedOver", "authentication")
 """Keys that nodes of an earlier version don't send."""

@@ -56,13 +56,17 @@ class Policy:
     _tries: dict[str, PatternTrie[Rule]] = field(default_factory=dict, repr=False, compare=False)
     _private_tries: dict[str, PatternTrie[Rule]] = field(default_factory=dict, repr=False, compare=False)
 
-    def admit(self, gateway_prefix: str | None, identity: Identity | None) -> Admission:
+    def admit(
+        self, gateway_prefix: str | None, identity: Identity | None, *, by_signed_channel: bool = False
+    ) -> Admission:
         """Decide whether the client may use the gateway at all; no identity means no client certificate."""
         if self.snapshot.revision == 0 or self.snapshot.cloud is None:
             return Admission(Verdict(Reason.NO_POLICY))
         gateway = self.snapshot.gateways.get(gateway_prefix) if gateway_prefix is not None else None
         if gateway is None:
             return Admission(Verdict(Reason.GATEWAY_UNKNOWN))
+        if by_signed_channel and not gateway.signed_channels:
+            return Admission(Verdict(Reason.SIGNED_CHANNEL_NOT_ALLOWED), gateway)
         if identity is None:
             return Admission(None, gateway)
         machine = self.snapshot.machines.get(identity.machine_id)

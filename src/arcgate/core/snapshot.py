@@ -7,7 +7,8 @@ the same as applying it once, and older entries never undo newer ones.
     kind         key                         body
     cloud        "cloud"                     {"domain": str, "controlHosts": [HOST or *.SUFFIX, ...]}
     gateway      gateway prefix              {"resourceId", "tenantId", "allowedFeatures": [str, ...],
-                                              "handOver": mode, when the gateway has a say}
+                                              "handOver": mode, when the gateway has a say,
+                                              "signedChannels": true, where they are allowed}
     machine      machine id (vmId)           {"resourceId", "tenantId", "gateway": prefix or null,
                                               "revokedSerials": [hex, ...]}
     endpointSet  lower-case resource id      {"name", "tenantId", "endpoints": [pattern, ...], "allowPrivate": bool}
@@ -67,6 +68,8 @@ class Gateway:
     allowed_features: tuple[str, ...]
     hand_over: HandOverMode = HandOverMode.EARLY
     """The most that tunnels of this gateway may."""
+    signed_channels: bool = False
+    """Whether machines whose TLS is opened on the path may sign their requests instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +170,7 @@ def parse_gateway(prefix: str, body: Mapping[str, Any]) -> Gateway:
         _text(body["tenantId"]),
         _texts(body["allowedFeatures"]),
         parse_mode(_text(body.get("handOver", HandOverMode.EARLY))),
+        signed_channels=_flag(body.get("signedChannels", False)),
     )
 
 

@@ -28,6 +28,8 @@ class Reason(StrEnum):
     MACHINE_UNKNOWN = "machine_unknown"
     GATEWAY_UNKNOWN = "gateway_unknown"
     NOT_ASSOCIATED = "not_associated"
+    SIGNED_CHANNEL_NOT_ALLOWED = "signed_channel_not_allowed"
+    PROOF_INVALID = "proof_invalid"
     # Refused: where to.
     TARGET_NOT_ALLOWED = "target_not_allowed"
     ADDRESS_NOT_ALLOWED = "address_not_allowed"
@@ -56,6 +58,7 @@ class EndReason(StrEnum):
     CERTIFICATE_REVOKED = "certificate_revoked"
     CERTIFICATE_EXPIRED = "certificate_expired"
     GATEWAY_DELETED = "gateway_deleted"
+    SIGNED_CHANNEL_NOT_ALLOWED = "signed_channel_not_allowed"
     MACHINE_DELETED = "machine_deleted"
     SHUTDOWN = "shutdown"
     NODE_LOST = "node_lost"
@@ -72,6 +75,7 @@ ENDINGS: dict[EndReason, str] = {
     EndReason.CERTIFICATE_REVOKED: "The machine's certificate was revoked.",
     EndReason.CERTIFICATE_EXPIRED: "The machine's certificate has expired.",
     EndReason.GATEWAY_DELETED: "The gateway was deleted.",
+    EndReason.SIGNED_CHANNEL_NOT_ALLOWED: "The gateway takes no signed channels any more.",
     EndReason.MACHINE_DELETED: "The machine's resource was deleted.",
     EndReason.SHUTDOWN: "The node was stopped, and the tunnel did not end within gateway.drain_timeout.",
     EndReason.NODE_LOST: "The node died; its next start found the tunnel in its spool.",
@@ -144,6 +148,16 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         403,
         "The machine is not associated with this gateway.",
         "Run 'arcgate setting update' with this gateway's resource id for the machine.",
+    ),
+    Reason.SIGNED_CHANNEL_NOT_ALLOWED: Explanation(
+        403,
+        "The gateway takes no signed channels, and TLS is opened on the path, which hides the certificate.",
+        "Exempt the gateway's name from inspection, or run 'arcgate gateway update --signed-channels allowed'.",
+    ),
+    Reason.PROOF_INVALID: Explanation(
+        403,
+        "The request is not proven to be the machine's.",
+        "Check the machine's clock; else something on the path changes or repeats requests: look into the proxy's log.",
     ),
     Reason.TARGET_NOT_ALLOWED: Explanation(
         403,

@@ -100,6 +100,7 @@ class Accounting:
             reason=reason,
             detail=detail,
             policy_revision=tunnel.policy_revision,
+            authentication=tunnel.authentication,
             **measured,
         )
 

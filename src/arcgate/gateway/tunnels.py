@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from arcgate.core.audit import Authentication
 from arcgate.core.names import Address, Target
 from arcgate.core.policy import Admission, Policy
 from arcgate.core.verdicts import EndReason, Reason, Verdict
@@ -21,6 +22,7 @@ _END_REASONS = {
     Reason.CERTIFICATE_REVOKED: EndReason.CERTIFICATE_REVOKED,
     Reason.GATEWAY_UNKNOWN: EndReason.GATEWAY_DELETED,
     Reason.MACHINE_UNKNOWN: EndReason.MACHINE_DELETED,
+    Reason.SIGNED_CHANNEL_NOT_ALLOWED: EndReason.SIGNED_CHANNEL_NOT_ALLOWED,
 }
 
 
@@ -42,6 +44,15 @@ class Tunnel:
     was_handed_over: bool = False
     cut_reason: EndReason | None = None
     task: "asyncio.Task[Any] | None" = None
+    by_signed_channel: bool = False
+    """Whether TLS was opened on the path, so that the machine signs its requests."""
+
+    @property
+    def authentication(self) -> str:
+        """What showed who asks; empty when nothing did."""
+        if self.certificate is None:
+            return ""
+        return Authentication.SIGNATURE if self.by_signed_channel else Authentication.CERTIFICATE
 
     def cut(self, reason: EndReason) -> None:
         """End the tunnel now; its end record will give the reason."""
@@ -53,7 +64,8 @@ class Tunnel:
     def check_again(self, policy: Policy) -> EndReason | None:
         """Return why the policy forbids the tunnel, None while it doesn't."""
         identity = self.certificate.identity if self.certificate else None
-        verdict = policy.decide(policy.admit(self.gateway_prefix, identity), self.target)
+        admission = policy.admit(self.gateway_prefix, identity, by_signed_channel=self.by_signed_channel)
+        verdict = policy.decide(admission, self.target)
         gateway = self.admission.gateway
         if verdict.is_allowed and verdict.reason is not Reason.CONTROL_PLANE and gateway is not None and self.address:
             current = policy.snapshot.gateways[gateway.prefix]

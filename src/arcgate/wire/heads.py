@@ -19,6 +19,9 @@ _BROKEN = re.compile(rb"(?<!\r)\n|\r(?![\n]|\Z)|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]
 
 Fields = tuple[tuple[str, str], ...]
 
+SWITCHING_PROTOCOLS = 101
+"""The one interim status after which no other head follows (RFC 9110 section 15.2.2)."""
+
 
 class HeadError(Exception):
     """A peer's head is not acceptable; `reason` says which refusal it earns, `detail` what was wrong."""
@@ -139,7 +142,7 @@ class RequestReader(_HeadReader):
 
 
 class ResponseReader(_HeadReader):
-    """Reads one final response head; interim (1xx) responses before it are passed over."""
+    """Reads one final response head, or 101; other interim (1xx) responses before it are passed over."""
 
     def __init__(self, limits: Limits | None = None) -> None:
         super().__init__(limits or Limits(bytes=64 * 1024, fields=200))
@@ -149,7 +152,7 @@ class ResponseReader(_HeadReader):
         while (lines := self._complete(data)) is not None:
             match = self._check_first_line(lines[0])
             status = int(match["status"])
-            if status >= 200:
+            if status >= 200 or status == SWITCHING_PROTOCOLS:
                 return ResponseHead(status, (match["phrase"] or b"").decode("latin-1"), _parse_fields(lines[1:]))
             self._buffer, self._first_line_is_good = bytearray(), False
             data = self.rest

@@ -41,6 +41,7 @@ class GatewayProperties(Body):
     gatewayType: str | None = None  # noqa: N815
     gatewayBypass: list[str] | None = Field(None, max_length=MOST_BYPASSED)  # noqa: N815
     handOver: str | None = None  # noqa: N815
+    signedChannels: bool | None = None  # noqa: N815
     gatewayId: ReadOnly = None  # noqa: N815
     gatewayEndpoint: ReadOnly = None  # noqa: N815
     provisioningState: ReadOnly = None  # noqa: N815
@@ -93,6 +94,7 @@ def render(row: GatewayRow, suffix: str) -> dict[str, Any]:
             "gatewayBypass": row.bypass,
             # The original has no such property: whoever sets none never sees it.
             **({"handOver": row.hand_over} if row.hand_over else {}),
+            **({"signedChannels": True} if row.signed_channels else {}),
         },
     }
 
@@ -215,6 +217,7 @@ async def _create(transaction: Transaction, call: Call, group: ResourceGroup, lo
         allowed_features=[ALL_FEATURES],
         bypass=[],
         hand_over="",
+        signed_channels=False,
     )
     stamp_new(row, call)
     transaction.session.add(row)
@@ -257,6 +260,8 @@ async def _given(session: AsyncSession, call: Call, given: GatewayProperties) ->
         changes["bypass"] = _host_names(given.gatewayBypass)
     if given.handOver is not None:
         changes["hand_over"] = _mode(given.handOver)
+    if given.signedChannels is not None:
+        changes["signed_channels"] = given.signedChannels
     return changes
 
 

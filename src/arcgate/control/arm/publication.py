@@ -34,6 +34,7 @@ async def publish_gateway(transaction: Transaction, row: GatewayRow) -> int:
         "allowedFeatures": row.allowed_features,
         "bypass": row.bypass,  # for agents' goals; nodes have no use for it
         **({"handOver": row.hand_over} if row.hand_over else {}),
+        **({"signedChannels": True} if row.signed_channels else {}),
     }
     return await transaction.publish(Kind.GATEWAY, row.prefix, body)
 

@@ -22,6 +22,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    false,
 )
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -136,6 +137,8 @@ class GatewayRow(Resource, Base):
     bypass: Mapped[list[str]]
     hand_over: Mapped[str] = mapped_column(String(10), default="", server_default="")
     """The gateway's say in hand-over, a `HandOverMode`; empty: it has none."""
+    signed_channels: Mapped[bool] = mapped_column(Boolean, default=False, server_default=false())
+    """Whether machines may sign their requests where TLS is opened on the path."""
 
 
 class MachineRow(Resource, Base):
