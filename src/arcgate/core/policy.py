@@ -5,15 +5,16 @@ Three questions in the order of a tunnel's life: `Policy.admit` (who), `Policy.d
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from functools import cached_property
 from ipaddress import IPv4Address, IPv6Address
 
 from arcgate.core.addresses import NEVER_A_TARGET, OPEN_BY_ALLOW_PRIVATE, AddressClass, Network, classify
 from arcgate.core.catalogue import Catalogue
 from arcgate.core.names import Target
-from arcgate.core.patterns import EndpointPattern, PatternTrie
-from arcgate.core.snapshot import Gateway, Machine, Snapshot
+from arcgate.core.patterns import PatternTrie
+from arcgate.core.rules import Rule, Scope, rules_of
+from arcgate.core.snapshot import Gateway, GroupLimits, Machine, MachineGroup, Snapshot
 from arcgate.core.verdicts import Reason, Verdict
 
 
@@ -36,16 +37,6 @@ class Admission:
     machine: Machine | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """One pattern with the feature that it came from and whether it may lead to private addresses."""
-
-    pattern: EndpointPattern
-    feature: str
-    reason: Reason
-    allow_private: bool
-
-
 @dataclass(frozen=True)
 class Policy:
     """Decisions of one snapshot. Immutable; a node replaces it by one assignment when a revision arrives."""
@@ -53,7 +44,8 @@ class Policy:
     snapshot: Snapshot
     catalogue: Catalogue
     open_networks: tuple[Network, ...] = ()
-    _tries: dict[str, PatternTrie[Rule]] = field(default_factory=dict, repr=False, compare=False)
+    _scopes: dict[tuple[str, tuple[str, ...]], Scope] = field(default_factory=dict, repr=False, compare=False)
+    _scopes_by_machine: dict[str, Scope] = field(default_factory=dict, repr=False, compare=False)
     _private_tries: dict[str, PatternTrie[Rule]] = field(default_factory=dict, repr=False, compare=False)
 
     def admit(
@@ -91,10 +83,7 @@ class Policy:
             return Verdict(Reason.CERTIFICATE_REQUIRED)
         if admission.machine.gateway != admission.gateway.prefix:
             return Verdict(Reason.NOT_ASSOCIATED)
-        rule = self._gateway_trie(admission.gateway).find(target)
-        if rule is None:
-            return Verdict(Reason.TARGET_NOT_ALLOWED)
-        return Verdict(rule.reason, rule.feature, rule.pattern.text)
+        return self._scope_of(admission.gateway, admission.machine).decide(target)
 
     def decide_address(
         self, verdict: Verdict, gateway: Gateway, target: Target, address: IPv4Address | IPv6Address
@@ -117,41 +106,41 @@ class Policy:
         rules = [Rule(host, "ControlPlane", Reason.CONTROL_PLANE, allow_private=False) for host in hosts]
         return PatternTrie((rule.pattern, rule) for rule in rules)
 
-    def _gateway_trie(self, gateway: Gateway) -> PatternTrie[Rule]:
-        if gateway.prefix not in self._tries:
-            self._tries[gateway.prefix] = PatternTrie((rule.pattern, rule) for rule in self._rules_of(gateway))
-        return self._tries[gateway.prefix]
+    def groups_of(self, machine: Machine) -> list[MachineGroup]:
+        """Return the groups that the machine is in, in the order of their ids."""
+        return [group for _, group in sorted(self.snapshot.machine_groups.items()) if group.has(machine)]
+
+    def limits_of(self, machine_id: str) -> GroupLimits | None:
+        """Return what the groups of a machine leave it: the least number of each kind; None without any group."""
+        machine = self.snapshot.machines.get(machine_id)
+        if machine is None or not self.snapshot.machine_groups:
+            return None
+        limits = [group.limits for group in self.groups_of(machine)]
+        return GroupLimits(*(_least(values) for values in zip(*map(astuple, limits), strict=True))) if limits else None
+
+    def scope_of(self, gateway: Gateway, groups: Iterable[MachineGroup]) -> Scope:
+        """Return the rules that a machine in the groups has of the gateway; made once for each combination."""
+        groups = tuple(groups)
+        key = gateway.prefix, tuple(group.id for group in groups)
+        if key not in self._scopes:
+            self._scopes[key] = Scope(gateway, groups, self.snapshot, self.catalogue)
+        return self._scopes[key]
+
+    def _scope_of(self, gateway: Gateway, machine: Machine) -> Scope:
+        # A machine is associated with one gateway, which has been compared before.
+        found = self._scopes_by_machine.get(machine.id)
+        if found is None:
+            found = self._scopes_by_machine[machine.id] = self.scope_of(gateway, self.groups_of(machine))
+        return found
 
     def _private_trie(self, gateway: Gateway) -> PatternTrie[Rule]:
         """Return the rules with allowPrivate alone: a more specific rule without it takes nothing away."""
         if gateway.prefix not in self._private_tries:
-            rules = [rule for rule in self._rules_of(gateway) if rule.allow_private]
+            rules = [rule for rule in rules_of(gateway, self.snapshot, self.catalogue) if rule.allow_private]
             self._private_tries[gateway.prefix] = PatternTrie((rule.pattern, rule) for rule in rules)
         return self._private_tries[gateway.prefix]
 
-    def _rules_of(self, gateway: Gateway) -> list[Rule]:
-        return rules_of(gateway, self.snapshot, self.catalogue)
 
-
-def rules_of(gateway: Gateway, snapshot: Snapshot, catalogue: Catalogue) -> list[Rule]:
-    """Return the rules of a gateway: own endpoint sets first (they may be more permissive), then features.
-
-    A name in allowedFeatures that is neither a feature nor an endpoint set adds nothing. `*` stands for all
-    features of the catalogue and all endpoint sets of the gateway's tenant.
-    """
-    wanted = {name.lower() for name in gateway.allowed_features}
-    sets = [
-        endpoint_set
-        for _, endpoint_set in sorted(snapshot.endpoint_sets.items())  # every node decides the same
-        if endpoint_set.tenant_id == gateway.tenant_id and ("*" in wanted or endpoint_set.name.lower() in wanted)
-    ]
-    own = [Rule(pattern, one.name, Reason.ENDPOINT_SET, one.allow_private) for one in sets for pattern in one.endpoints]
-    return own + _feature_rules(catalogue, gateway.allowed_features)
-
-
-def _feature_rules(catalogue: Catalogue, names: Iterable[str]) -> list[Rule]:
-    return [
-        Rule(pattern, feature.name, Reason.FEATURE, allow_private=False)
-        for feature in catalogue.expand(names)
-        for pattern in feature.endpoints
-    ]
+def _least(values: Iterable[int]) -> int:
+    """Return the least of the numbers that say something; 0 says nothing."""
+    return min((value for value in values if value), default=0)

@@ -12,6 +12,12 @@ the same as applying it once, and older entries never undo newer ones.
     machine      machine id (vmId)           {"resourceId", "tenantId", "gateway": prefix or null,
                                               "revokedSerials": [hex, ...]}
     endpointSet  lower-case resource id      {"name", "tenantId", "endpoints": [pattern, ...], "allowPrivate": bool}
+    machineGroup lower-case resource id      {"name", "tenantId", "tags": {name: value or "*"},
+                                              "allowedFeatures": [str, ...] or null, "mode", "auditedFeatures",
+                                              "limits": {"tunnels", "setUpsPerSecond", "bytesPerSecond", "dailyBytes"}}
+    catalogue    "catalogue"                 {"texts": [TOML, ...]}, an edition newer than the shipped one
+
+A node that doesn't know a kind refuses the snapshot: it would let through what a group takes away.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -20,9 +26,11 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, TypeVar
 
+from arcgate.core.catalogue import parse_catalogue
 from arcgate.core.errors import InputError
 from arcgate.core.hand_over import HandOverMode, parse_mode
 from arcgate.core.patterns import EndpointPattern, parse_pattern
+from arcgate.core.policy_settings import PLAIN, Mode, PolicySettings, parse_policy
 
 Content = TypeVar("Content")
 
@@ -34,6 +42,8 @@ class Kind(StrEnum):
     GATEWAY = "gateway"
     MACHINE = "machine"
     ENDPOINT_SET = "endpointSet"
+    MACHINE_GROUP = "machineGroup"
+    CATALOGUE = "catalogue"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +80,7 @@ class Gateway:
     """The most that tunnels of this gateway may."""
     signed_channels: bool = False
     """Whether machines whose TLS is opened on the path may sign their requests instead."""
+    policy: PolicySettings = PLAIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +92,8 @@ class Machine:
     tenant_id: str
     gateway: str | None
     revoked_serials: frozenset[str]
+    tags: frozenset[tuple[str, str]] = frozenset()
+    """Names (in lower case) with their values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +105,41 @@ class EndpointSet:
     tenant_id: str
     endpoints: tuple[EndpointPattern, ...]
     allow_private: bool
+
+
+@dataclass(frozen=True, slots=True)
+class GroupLimits:
+    """What each machine of a group may have of a worker; 0 leaves it to the node's setting."""
+
+    tunnels: int = 0
+    set_ups_per_second: int = 0
+    bytes_per_second: int = 0
+    daily_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class MachineGroup:
+    """Machines of a tenant that have certain tags, and what they may of what their gateway allows.
+
+    `allowed_features` of None narrows nothing: such a group only limits.
+    """
+
+    id: str
+    name: str
+    tenant_id: str
+    tags: frozenset[tuple[str, str]]
+    """All of them must be the machine's; no tags at all mean every machine. Values compare exactly; `*` is any."""
+    allowed_features: tuple[str, ...] | None
+    mode: Mode = Mode.ENFORCE
+    audited_features: tuple[str, ...] = ()
+    limits: GroupLimits = GroupLimits()
+
+    def has(self, machine: Machine) -> bool:
+        """Say whether the machine is in the group."""
+        if machine.tenant_id != self.tenant_id:
+            return False
+        names = {name for name, _ in machine.tags}
+        return all(tag in machine.tags or (tag[1] == "*" and tag[0] in names) for tag in self.tags)
 
 
 def _empty() -> Mapping[Any, Any]:
@@ -107,6 +155,9 @@ class Snapshot:
     gateways: Mapping[str, Gateway] = field(default_factory=_empty)
     machines: Mapping[str, Machine] = field(default_factory=_empty)
     endpoint_sets: Mapping[str, EndpointSet] = field(default_factory=_empty)
+    machine_groups: Mapping[str, MachineGroup] = field(default_factory=_empty)
+    catalogue: tuple[str, ...] = ()
+    """Texts of a catalogue newer than the shipped one; empty while there is none."""
     entries: Mapping[tuple[Kind, str], Entry] = field(default_factory=_empty)
 
     def apply(self, entries: Iterable[Entry], revision: int) -> "Snapshot":
@@ -117,15 +168,19 @@ class Snapshot:
             "gateways": _rebuilt(self.gateways, fresh, Kind.GATEWAY, parse_gateway),
             "machines": _rebuilt(self.machines, fresh, Kind.MACHINE, parse_machine),
             "endpoint_sets": _rebuilt(self.endpoint_sets, fresh, Kind.ENDPOINT_SET, parse_endpoint_set),
+            "machine_groups": _rebuilt(self.machine_groups, fresh, Kind.MACHINE_GROUP, parse_machine_group),
         }
-        cloud = self.cloud
+        cloud, catalogue = self.cloud, self.catalogue
         for entry in fresh:
             if entry.kind is Kind.CLOUD:
                 cloud = None if entry.body is None else _parsed(entry, parse_cloud)
+            if entry.kind is Kind.CATALOGUE:
+                catalogue = () if entry.body is None else _parsed(entry, parse_catalogue_texts)
         return replace(
             self,
             revision=max(revision, self.revision),
             cloud=cloud,
+            catalogue=catalogue,
             entries=MappingProxyType({**self.entries, **news}),
             **changed,
         )
@@ -170,6 +225,7 @@ def parse_gateway(prefix: str, body: Mapping[str, Any]) -> Gateway:
         _text(body["tenantId"]),
         _texts(body["allowedFeatures"]),
         parse_mode(_text(body.get("handOver", HandOverMode.EARLY))),
+        policy=parse_policy(body.get("policy")),
         signed_channels=_flag(body.get("signedChannels", False)),
     )
 
@@ -182,7 +238,41 @@ def parse_machine(machine_id: str, body: Mapping[str, Any]) -> Machine:
         _text(body["tenantId"]),
         None if body["gateway"] is None else _text(body["gateway"]),
         frozenset(_texts(body.get("revokedSerials", ()))),
+        parse_tags(body.get("tags", {})),
     )
+
+
+def parse_machine_group(key: str, body: Mapping[str, Any]) -> MachineGroup:
+    """Return a machine group entry's content."""
+    limits = body.get("limits") or {}
+    return MachineGroup(
+        key,
+        _text(body["name"]),
+        _text(body["tenantId"]),
+        parse_tags(body["tags"]),
+        None if body["allowedFeatures"] is None else _texts(body["allowedFeatures"]),
+        Mode(body.get("mode", Mode.ENFORCE)),
+        _texts(body.get("auditedFeatures", ())),
+        GroupLimits(*(_number(limits.get(name, 0)) for name in LIMIT_NAMES)),
+    )
+
+
+LIMIT_NAMES = ("tunnels", "setUpsPerSecond", "bytesPerSecond", "dailyBytes")
+"""Keys of a group's limits, in the order of `GroupLimits`."""
+
+
+def parse_tags(tags: Any) -> frozenset[tuple[str, str]]:
+    """Return tags with their names in lower case, as ARM compares them."""
+    if not isinstance(tags, Mapping):
+        raise TypeError(f"{tags!r} are no tags")
+    return frozenset((_text(name).lower(), _text(value)) for name, value in tags.items())
+
+
+def parse_catalogue_texts(_key: str, body: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the texts of a catalogue entry, which must be readable."""
+    texts = _texts(body["texts"])
+    parse_catalogue(*texts)
+    return texts
 
 
 def parse_endpoint_set(key: str, body: Mapping[str, Any]) -> EndpointSet:
@@ -207,6 +297,12 @@ def _texts(value: Any) -> tuple[str, ...]:
     if not isinstance(value, list | tuple):
         raise TypeError(f"{value!r} is not a list")
     return tuple(_text(one) for one in value)
+
+
+def _number(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise TypeError(f"{value!r} is not a number of at least 0")
+    return value
 
 
 def _flag(value: Any) -> bool:

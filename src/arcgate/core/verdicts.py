@@ -32,6 +32,10 @@ class Reason(StrEnum):
     PROOF_INVALID = "proof_invalid"
     # Refused: where to.
     TARGET_NOT_ALLOWED = "target_not_allowed"
+    GROUP_NOT_ALLOWED = "group_not_allowed"
+    WILDCARD_PINNED = "wildcard_pinned"
+    FEATURE_AUDITED = "feature_audited"
+    SERVER_NAME_DIFFERS = "server_name_differs"
     ADDRESS_NOT_ALLOWED = "address_not_allowed"
     LOOP = "loop"
     # Refused: it can't be done.
@@ -42,6 +46,7 @@ class Reason(StrEnum):
     NO_POLICY = "no_policy"
     AUDIT_UNAVAILABLE = "audit_unavailable"
     LIMIT_REACHED = "limit_reached"
+    DAY_USED_UP = "day_used_up"
     DRAINING = "draining"
     INTERNAL = "internal"
 
@@ -54,12 +59,14 @@ class EndReason(StrEnum):
     TARGET_RESET = "target_reset"
     IDLE_TIMEOUT = "idle_timeout"
     TARGET_NOT_ALLOWED = "target_not_allowed"
+    SERVER_NAME_DIFFERS = "server_name_differs"
     ASSOCIATION_REMOVED = "association_removed"
     CERTIFICATE_REVOKED = "certificate_revoked"
     CERTIFICATE_EXPIRED = "certificate_expired"
     GATEWAY_DELETED = "gateway_deleted"
     SIGNED_CHANNEL_NOT_ALLOWED = "signed_channel_not_allowed"
     MACHINE_DELETED = "machine_deleted"
+    DAY_USED_UP = "day_used_up"
     SHUTDOWN = "shutdown"
     NODE_LOST = "node_lost"
     INTERNAL = "internal"
@@ -71,12 +78,14 @@ ENDINGS: dict[EndReason, str] = {
     EndReason.TARGET_RESET: "The target broke off.",
     EndReason.IDLE_TIMEOUT: "No byte passed in either direction for gateway.idle_timeout or half_closed_timeout.",
     EndReason.TARGET_NOT_ALLOWED: "A change of the policy took the target, or its address, out.",
+    EndReason.SERVER_NAME_DIFFERS: "The ClientHello inside did not ask for the name of the CONNECT.",
     EndReason.ASSOCIATION_REMOVED: "The machine is not associated with this gateway any more.",
     EndReason.CERTIFICATE_REVOKED: "The machine's certificate was revoked.",
     EndReason.CERTIFICATE_EXPIRED: "The machine's certificate has expired.",
     EndReason.GATEWAY_DELETED: "The gateway was deleted.",
     EndReason.SIGNED_CHANNEL_NOT_ALLOWED: "The gateway takes no signed channels any more.",
     EndReason.MACHINE_DELETED: "The machine's resource was deleted.",
+    EndReason.DAY_USED_UP: "The machine had carried gateway.machine_daily_bytes on this day (UTC).",
     EndReason.SHUTDOWN: "The node was stopped, and the tunnel did not end within gateway.drain_timeout.",
     EndReason.NODE_LOST: "The node died; its next start found the tunnel in its spool.",
     EndReason.INTERNAL: "The gateway failed; its log has the cause.",
@@ -164,6 +173,26 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         "No feature or endpoint set of the gateway allows this target.",
         "Add the feature to the gateway's allowed features, or the target to an endpoint set that the gateway allows.",
     ),
+    Reason.GROUP_NOT_ALLOWED: Explanation(
+        403,
+        "The gateway allows this target, but none of the machine's groups does.",
+        "Add the target's feature to one of the machine's groups, or correct the machine's tags.",
+    ),
+    Reason.WILDCARD_PINNED: Explanation(
+        403,
+        "A wildcard of the gateway holds this target, but is pinned to other names.",
+        "Add the name to the gateway's pins if it is one of yours.",
+    ),
+    Reason.FEATURE_AUDITED: Explanation(
+        403,
+        "The target belongs to a feature that the gateway carries on trial alone.",
+        "Add the feature to the gateway's allowed features, or leave it out of the audited ones to refuse it.",
+    ),
+    Reason.SERVER_NAME_DIFFERS: Explanation(
+        403,
+        "The client asks for another server name inside the tunnel than in its CONNECT, or for none.",
+        "Find out which program does so; set the gateway's serverName to audit or off if it must.",
+    ),
     Reason.ADDRESS_NOT_ALLOWED: Explanation(
         403,
         "The target's address is not public.",
@@ -207,6 +236,11 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         "The gateway's limit of tunnels is reached.",
         "Retry later; raise gateway.max_tunnels or add a node.",
     ),
+    Reason.DAY_USED_UP: Explanation(
+        503,
+        "The machine has carried all bytes that it may carry today.",
+        "Wait for the next day (UTC), or raise gateway.machine_daily_bytes.",
+    ),
     Reason.DRAINING: Explanation(
         503, "The gateway node is shutting down.", "Retry; another node or the next start answers."
     ),
@@ -222,8 +256,19 @@ class Verdict:
     feature: str = ""
     rule: str = ""
     detail: str = ""
+    retry_after: int = 0
+    """Seconds until another try may go better, 0 when it is not known."""
+    group: str = ""
+    """The machine group whose rule decided, empty where none narrows the gateway's."""
+    is_audited: bool = False
+    """Whether a refusal is only recorded: the policy is in audit mode there."""
 
     @property
     def is_allowed(self) -> bool:
         """Whether the tunnel may be opened."""
-        return self.reason in ALLOWING
+        return self.is_audited or self.reason in ALLOWING
+
+    @property
+    def name(self) -> str:
+        """The word of audit records: allowed, audited (it would be refused) or refused."""
+        return "audited" if self.is_audited else "allowed" if self.is_allowed else "refused"

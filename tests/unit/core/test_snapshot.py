@@ -14,6 +14,14 @@ from arcgate.core.snapshot import Entry, Kind, Snapshot, parse_document
 CLOUD = {"domain": "cloud.example", "controlHosts": ["management.cloud.example", "*.his.cloud.example"]}
 GATEWAY = {"resourceId": "/g", "tenantId": "t", "allowedFeatures": ["Monitor"]}
 MACHINE = {"resourceId": "/m", "tenantId": "t", "gateway": "gw", "revokedSerials": ["ab"]}
+MACHINE_GROUP = {
+    "name": "Sql",
+    "tenantId": "t",
+    "tags": {"Role": "sql"},
+    "allowedFeatures": ["ArcData"],
+    "mode": "audit",
+}
+CATALOGUE = {"texts": ['[source]\ntitle="t"\ndate=2026-01-01\nedition=1']}
 ENDPOINT_SET = {"name": "Own", "tenantId": "t", "endpoints": ["db.corp.example:1433"], "allowPrivate": True}
 
 FULL = [
@@ -39,6 +47,27 @@ def test_entries_become_what_they_tell_of() -> None:
     assert snapshot.machines["m1"].gateway == "gw"
     assert snapshot.machines["m1"].revoked_serials == {"ab"}
     assert snapshot.endpoint_sets["/set"].allow_private
+
+
+def test_a_group_has_the_machines_of_its_tenant_with_all_its_tags() -> None:
+    def group(**tags: str) -> Entry:
+        return Entry(Kind.MACHINE_GROUP, "/g", 1, {**MACHINE_GROUP, "tags": tags})
+
+    machine = Entry(Kind.MACHINE, "m", 1, {**MACHINE, "tags": {"ROLE": "sql", "Site": "north"}})
+    other = Entry(Kind.MACHINE, "n", 1, {**MACHINE, "tenantId": "u", "tags": {"role": "sql"}})
+    for tags, is_in in (
+        ({}, True),
+        ({"Role": "sql"}, True),
+        ({"role": "sql", "site": "north"}, True),
+        ({"role": "*"}, True),
+        ({"role": "SQL"}, False),
+        ({"role": "sql", "site": "south"}, False),
+        ({"other": "*"}, False),
+    ):
+        snapshot = Snapshot().apply([machine, other, group(**tags)], 1)
+        one = snapshot.machine_groups["/g"]
+        assert one.has(snapshot.machines["m"]) is is_in
+        assert not one.has(snapshot.machines["n"])
 
 
 def test_a_machine_need_not_have_a_gateway_or_revoked_serials() -> None:
@@ -117,6 +146,18 @@ def test_applying_does_not_change_the_snapshot_before() -> None:
         (Kind.ENDPOINT_SET, {**ENDPOINT_SET, "allowPrivate": 1}),
         (Kind.ENDPOINT_SET, {**ENDPOINT_SET, "allowPrivate": None}),
         (Kind.ENDPOINT_SET, {**ENDPOINT_SET, "name": None}),
+        (Kind.GATEWAY, {**GATEWAY, "policy": "audit"}),
+        (Kind.GATEWAY, {**GATEWAY, "policy": {"mode": "Audit"}}),
+        (Kind.GATEWAY, {**GATEWAY, "policy": {"pins": {"*.blob.example.com": ["other.example.com"]}}}),
+        (Kind.GATEWAY, {**GATEWAY, "policy": {"of later": True}}),
+        (Kind.MACHINE, {**MACHINE, "tags": ["role"]}),
+        (Kind.MACHINE_GROUP, {**MACHINE_GROUP, "tags": None}),
+        (Kind.MACHINE_GROUP, {**MACHINE_GROUP, "allowedFeatures": "*"}),
+        (Kind.MACHINE_GROUP, {**MACHINE_GROUP, "mode": "off"}),
+        (Kind.MACHINE_GROUP, {**MACHINE_GROUP, "limits": {"tunnels": -1}}),
+        (Kind.MACHINE_GROUP, {**MACHINE_GROUP, "limits": {"tunnels": True}}),
+        (Kind.CATALOGUE, {"texts": ["no TOML ="]}),
+        (Kind.CATALOGUE, {"texts": "text"}),
     ],
 )
 def test_a_broken_entry_is_an_input_error_that_names_it_and_the_old_snapshot_stays(kind: Kind, body: Any) -> None:
@@ -153,14 +194,22 @@ def body_of(kind: Kind, number: int) -> dict[str, Any]:
         return {**GATEWAY, "allowedFeatures": [f"Feature{number}"]}
     if kind is Kind.MACHINE:
         return {**MACHINE, "resourceId": f"/m{number}"}
+    if kind is Kind.MACHINE_GROUP:
+        return {**MACHINE_GROUP, "tags": {"number": str(number)}}
+    if kind is Kind.CATALOGUE:
+        return {"texts": [f"[source]\ntitle='t'\ndate=2026-01-01\nedition={number}"]}
     return {**ENDPOINT_SET, "allowPrivate": number % 2 == 0}
+
+
+SINGLE = {Kind.CLOUD: "cloud", Kind.CATALOGUE: "catalogue"}
+"""Kinds with one key alone."""
 
 
 histories = st.lists(
     st.tuples(st.sampled_from(list(Kind)), st.sampled_from(["a", "b"]), st.booleans()), max_size=12
 ).map(
     lambda rows: [
-        Entry(kind, "cloud" if kind is Kind.CLOUD else key, number, body_of(kind, number) if exists else None)
+        Entry(kind, SINGLE.get(kind, key), number, body_of(kind, number) if exists else None)
         for number, (kind, key, exists) in enumerate(rows, 1)
     ]
 )
