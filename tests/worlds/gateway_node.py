@@ -26,11 +26,14 @@ from arcgate.core.hand_over import HandOverMode, HandOverPolicy
 from arcgate.core.names import Address, HostName
 from arcgate.core.policy import Policy
 from arcgate.core.snapshot import Entry, Kind, Snapshot
+from arcgate.core.verdicts import EndReason
 from arcgate.gateway.accounting import Accounting
 from arcgate.gateway.front_door import FrontDoor, Names
-from arcgate.gateway.machine_limits import MachineLimits
+from arcgate.gateway.machine_limits import MachineLimits, MostOfMachine
 from arcgate.gateway.outbound import Outbound
+from arcgate.gateway.node_tls import facts_of
 from arcgate.gateway.sessions import Sessions, Timeouts
+from arcgate.gateway.signed_channels import SignedChannels
 from arcgate.gateway.spool import Spool
 from arcgate.gateway.tunnelling import Tunnelling
 from arcgate.gateway.tunnels import OpenTunnels
@@ -104,10 +107,11 @@ class GatewayNode:
         timeouts: Timeouts,
         most_tunnels: int,
         idle_timeout: float,
-        machine_limits: tuple[int, int] = (100, 1000),
+        machine_limits: tuple[int, ...] = (100, 1000),
         hand_over: HandOverPolicy = USUAL_HAND_OVER,
     ) -> None:
         self.authority = authority
+        self.today = 1_800_000_000.0
         self.machines = Machines(folder)
         self.resolver = ScriptedResolver()
         self.spool_folder = folder / "spool"
@@ -126,7 +130,12 @@ class GatewayNode:
             accounting=Accounting(self.spool, "node/0", lambda: datetime.now(UTC)),
             open_tunnels=self.open_tunnels,
             most_tunnels=most_tunnels,
-            machine_limits=MachineLimits(*machine_limits, monotonic),
+            machine_limits=MachineLimits(
+                MostOfMachine(*machine_limits),
+                clock=monotonic,
+                today=lambda: self.today,
+                on_used_up=self._cut_machine,
+            ),
             idle_timeout=idle_timeout,
             half_closed_timeout=30,
         )
@@ -136,6 +145,12 @@ class GatewayNode:
             clock=lambda: datetime.now(UTC),
             tunnelling=tunnelling,
             serve_plain=_serve_plain,
+            signed_channels=SignedChannels(
+                facts=lambda: facts_of(chain, self.machines.pem),
+                policy=lambda: self.policy,
+                gateway_suffix=f".gw.{DOMAIN}",
+                clock=lambda: datetime.now(UTC),
+            ),
             timeouts=timeouts,
             limits=Limits(),
             hand_over=hand_over,
@@ -200,6 +215,9 @@ class GatewayNode:
 
     async def _open_control(self) -> ByteStream:
         return await dial([ip_network("127.0.0.1").network_address], self.control_port, 2)
+
+    def _cut_machine(self, machine: str) -> None:
+        self.open_tunnels.cut_machine(machine, EndReason.DAY_USED_UP)
 
     def _is_own(self, address: Address, port: int) -> bool:
         return port == self.port and address.is_loopback
@@ -288,7 +306,7 @@ async def gateway_node(
     timeouts: Timeouts | None = None,
     most_tunnels: int = 100,
     idle_timeout: float = 30,
-    machine_limits: tuple[int, int] = (100, 1000),
+    machine_limits: tuple[int, ...] = (100, 1000),
     hand_over: HandOverPolicy = USUAL_HAND_OVER,
 ) -> AsyncIterator[GatewayNode]:
     """Run a node that knows the gateway `PREFIX` with all features, and drain it at the end."""

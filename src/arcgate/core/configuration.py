@@ -112,7 +112,8 @@ class ControlSettings(Section):
     )
     audit_days: int = Field(90, ge=1, description="Days that audit records are kept.")
     packages_folder: Path | None = Field(
-        None, description="Folder with the agent's packages that 'make packages' made; default is packages below state_dir."
+        None,
+        description="Folder with the agent's packages that 'make packages' made; default is packages below state_dir.",
     )
 
 

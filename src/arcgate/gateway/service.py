@@ -33,6 +33,7 @@ from arcgate.gateway.node import BATCH, ControlPlane, SnapshotWatch, send_audit
 from arcgate.gateway.node_tls import NodeTls, TlsFiles
 from arcgate.gateway.outbound import Outbound
 from arcgate.gateway.sessions import Sessions, Timeouts
+from arcgate.gateway.signed_channels import SignedChannels
 from arcgate.gateway.spool import Spool
 from arcgate.gateway.tunnelling import Tunnelling
 from arcgate.gateway.tunnels import OpenTunnels
@@ -198,6 +199,12 @@ class Worker:
             clock=_now,
             tunnelling=self._tunnelling,
             serve_plain=Installer(self._control.get, self._configuration.gateway_suffix).serve,
+            signed_channels=SignedChannels(
+                facts=lambda: self._tls.facts,
+                policy=lambda: self._policy,
+                gateway_suffix=self._configuration.gateway_suffix,
+                clock=_now,
+            ),
             timeouts=Timeouts(settings.handshake_timeout, settings.head_timeout, settings.channel_idle_timeout),
             limits=Limits(settings.largest_head, settings.most_fields),
             hand_over=HandOverPolicy(

@@ -167,8 +167,27 @@ def test_a_refusal_is_read_back_with_code_sentence_remedy_and_correlation_id(rea
     explanation = EXPLANATIONS[reason]
     assert status == explanation.status
     assert parse_refusal(status, fields, body) == Refusal(
-        explanation.status, reason, explanation.sentence, "because", explanation.remedy, "abcdefgh"
+        explanation.status,
+        reason,
+        explanation.sentence,
+        "because",
+        explanation.remedy,
+        "abcdefgh",
+        retry_after=1 if explanation.status == 503 else 0,
     )
+
+
+@pytest.mark.parametrize(
+    ("wait", "seconds"), [("120", 120), ("", 0), ("-1", 0), ("1 ", 0), ("\u0661", 0), ("9" * 7, 0)]
+)
+def test_when_to_try_again_is_read_where_it_is_a_number_of_seconds(wait: str, seconds: int) -> None:
+    assert parse_refusal(503, (("retry-after", wait),), b"").retry_after == seconds
+
+
+def test_a_refusal_says_when_to_try_again_if_that_is_known() -> None:
+    data = format_refusal(Verdict(Reason.DAY_USED_UP, retry_after=3600), "abcdefgh")
+    status, fields, body = read_refusal(data)
+    assert parse_refusal(status, fields, body).retry_after == 3600
     assert json.loads(body)["error"] == {
         "code": reason,
         "message": explanation.sentence,

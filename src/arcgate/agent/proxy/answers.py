@@ -6,7 +6,7 @@ from arcgate.core.audit import printable
 from arcgate.core.errors import ArcgateError, Hop, HopError
 from arcgate.core.verdicts import EXPLANATIONS, Verdict
 from arcgate.net.dialer import ConnectRefused
-from arcgate.wire.connect import CORRELATION_FIELD, REASON_FIELD, Refusal, format_answer
+from arcgate.wire.connect import CORRELATION_FIELD, REASON_FIELD, Refusal, format_answer, retry_after_field
 from arcgate.wire.heads import HeadError
 
 LIMIT_REACHED = ArcgateError(
@@ -62,7 +62,7 @@ def format_refusal(refusal: Refusal, target: str) -> bytes:
         error["hop"] = refusal.hop
     fields = [(REASON_FIELD, _token(refusal.code)), (CORRELATION_FIELD, _token(refusal.correlation_id))]
     if refusal.status == 503:
-        fields.append(("Retry-After", "1"))
+        fields.append(retry_after_field(refusal.retry_after))
     body = json.dumps({"error": error}, indent=1).encode("ascii") + b"\n"
     return format_answer(refusal.status, body, tuple(fields))
 
