@@ -27,6 +27,7 @@ COMMANDS = {
     "help": "Help about a command.",
     "logs": "Collect logs in a zip file.",
     "route": "Explain the way that a request takes.",
+    "run": "Run the agent's services in the foreground, as containers need it.",
     "show": "Show this machine's identity and the agent's status.",
     "version": "Show the agent's version.",
 }

@@ -17,6 +17,7 @@ from arcgate.agent.log_file import LogFile
 from arcgate.agent.machine_key import now
 from arcgate.agent.paths import AgentPaths
 from arcgate.agent.platform import current
+from arcgate.agent.service_notices import ServiceNotices
 from arcgate.agent.state import ServiceLock
 from arcgate.core.errors import ArcgateError
 from arcgate.net.logs import configure_logging
@@ -49,7 +50,7 @@ def main(log_level: str) -> None:
         log = LogFile(paths.himds_log, sys.stderr)
         configure_logging(log_level, file=log.as_text())
         with ServiceLock(paths.himdsd_lock):
-            asyncio.run(_serve(paths))
+            asyncio.run(_serve(paths, ServiceNotices.take(os.environ)))
     except ArcgateError as error:
         click.echo(error.one_line(), err=True)
         raise SystemExit(1) from None
@@ -60,7 +61,7 @@ def main(log_level: str) -> None:
         raise SystemExit(1) from None
 
 
-async def _serve(paths: AgentPaths) -> None:
+async def _serve(paths: AgentPaths, notices: ServiceNotices) -> None:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -68,7 +69,10 @@ async def _serve(paths: AgentPaths) -> None:
     world = World(now, random.random, asyncio.sleep, time.monotonic, current().facts(), dict(os.environ))
     work = spawn("himdsd", Daemon(paths, world).run())
     waiting = spawn("wait for the end", stopping.wait())
-    await asyncio.wait({work, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    async with notices.alive():
+        notices.ready()
+        await asyncio.wait({work, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    notices.stopping()
     try:
         async with asyncio.timeout(STOP_TIMEOUT):
             await cancel(work, waiting)

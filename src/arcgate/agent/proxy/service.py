@@ -19,6 +19,7 @@ from arcgate.agent.outbound import Outbound
 from arcgate.agent.paths import AgentPaths
 from arcgate.agent.proxy.arc_proxy import ArcProxy
 from arcgate.agent.proxy.limits import ProxyLimits
+from arcgate.agent.service_notices import ServiceNotices
 from arcgate.agent.state import ArcProxyState, ServiceLock, write_arcproxy_state
 from arcgate.agent.surroundings_watch import SurroundingsWatch
 from arcgate.core.errors import ArcgateError
@@ -70,9 +71,13 @@ async def _serve(paths: AgentPaths, watch: SurroundingsWatch, resolver: Resolver
         service = ArcProxyService(paths, watch, resolver, sockets)
         stopping = asyncio.Event()
         _on_signals(stopping)
-        await service.start()
-        await stopping.wait()
-        await service.stop()
+        notices = ServiceNotices.take(os.environ)
+        async with notices.alive():
+            await service.start()
+            notices.ready()
+            await stopping.wait()
+            notices.stopping()
+            await service.stop()
 
 
 class ArcProxyService:
