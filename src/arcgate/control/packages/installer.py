@@ -3,10 +3,12 @@
 import json
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
+
+from arcgate.control.packages.offers import Offer, table
 
 _PLACEHOLDER = re.compile(r"@@([A-Z_]+)@@")
 _PEM = re.compile(r"(?:-----(?:BEGIN|END) CERTIFICATE-----|[A-Za-z0-9+/=]*)\Z")
@@ -28,8 +30,8 @@ class Package:
         return f"azcmagent-{self.version}-{self.platform}.tar.gz"
 
 
-def render_linux(package: Package, cloud: Mapping[str, Any], base_url: str) -> str:
-    """Return the shell script that installs the agent for this cloud from `base_url`."""
+def render_linux(package: Package, cloud: Mapping[str, Any], base_url: str, offers: Sequence[Offer] = ()) -> str:
+    """Return the shell script that installs the agent for this cloud from `base_url`, one of the offers if one fits."""
     authorities = str(cloud["ca"]).strip()
     _require_pem(authorities)
     return _render(
@@ -40,6 +42,7 @@ def render_linux(package: Package, cloud: Mapping[str, Any], base_url: str) -> s
             "PLATFORM": shlex.quote(package.platform),
             "PYTHON_VERSION": shlex.quote(package.python_version),
             "BASE_URL": shlex.quote(base_url),
+            "OFFERS": table(offers),
             "CLOUD_NAME_QUOTED": shlex.quote(str(cloud["name"])),
             "CA_PEM": authorities,
             "CLOUD_JSON": json.dumps(cloud, ensure_ascii=True),  # on one line, so it can't end its here-document

@@ -27,7 +27,7 @@ ENTRY_POINTS = {
     "himdsd": "arcgate.agent.himds.service",
     "arcproxyd": "arcgate.agent.proxy.service",
 }
-UNITS = ("himdsd.service", "arcproxyd.service")
+UNITS = ("himdsd.service", "arcproxyd.service", "azcmagent.conf")
 FIXED_TIME = 315_532_800
 """1980-01-01: all files have it, so that the archive depends on their content alone."""
 
@@ -107,6 +107,7 @@ def _own_members() -> Iterator[Member]:
         text = data_text("launcher.py.in").replace("@@NAME@@", name).replace("@@MODULE@@", module)
         yield Member(f"launchers/{name}", text.encode())
     yield Member("bin/azcmagent_proxy", data_text("azcmagent_proxy").encode(), is_executable=True)
+    yield Member("prepare_machine", data_text("prepare_machine").encode(), is_executable=True)
     for name in UNITS:
         yield Member(f"systemd/{name}", data_text(name).encode())
 

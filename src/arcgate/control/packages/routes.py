@@ -2,7 +2,7 @@
 
 from sqlalchemy import select
 from starlette.requests import Request
-from starlette.responses import FileResponse, PlainTextResponse, Response
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from arcgate.control.context import ControlContext
@@ -17,19 +17,29 @@ from arcgate.control.urls import base_url
 GATEWAY_NAME_FIELD = "Arcgate-Gateway-Name"
 """Set by a gateway that passes a plain request on; believed only if it is the name of a gateway."""
 
+_MEDIA_TYPES = {
+    ".gz": "application/gzip",
+    ".sha256": "text/plain",
+    ".deb": "application/vnd.debian.binary-package",
+    ".rpm": "application/x-rpm",
+}
+
 
 class Downloads:
     """Handlers of the downloads, over one context."""
 
     def __init__(self, context: ControlContext) -> None:
         self._context = context
-        self._shelf = Shelf(context.configuration.state_dir / "control" / "packages")
+        configuration = context.configuration
+        ready = configuration.control.packages_folder or configuration.state_dir / "packages"
+        self._shelf = Shelf(configuration.state_dir / "control" / "packages", ready)
 
     def routes(self) -> list[Route]:
         """Return the routes of the downloads."""
         return [
             Route("/azcmagent-linux", self.give_linux_installer, methods=["GET"]),
             Route("/azcmagent-windows", self.give_windows_installer, methods=["GET"]),
+            Route("/packages/azcmagent/index.json", self.list_packages, methods=["GET"]),
             Route("/packages/azcmagent/{name}", self.give_package, methods=["GET"]),
             Route("/ca.pem", self.give_authorities, methods=["GET"]),
         ]
@@ -39,7 +49,8 @@ class Downloads:
         configuration = self._context.configuration
         approach = await self._approach(request)
         cloud = cloud_definition(configuration, authorities_pem(configuration, self._context.authority), approach)
-        script = render_linux(self._shelf.package, cloud, download_url(configuration, approach))
+        url = download_url(configuration, approach)
+        script = render_linux(self._shelf.package, cloud, url, await self._shelf.offers())
         return PlainTextResponse(script, media_type="text/x-shellscript")
 
     async def give_windows_installer(self, _request: Request) -> Response:
@@ -47,15 +58,17 @@ class Downloads:
         cloud = cloud_definition(self._context.configuration, "", Approach())
         return PlainTextResponse(render_windows(self._shelf.package, cloud))
 
+    async def list_packages(self, _request: Request) -> Response:
+        """List the ready packages with their checksums."""
+        return JSONResponse({"packages": [one.document for one in await self._shelf.offers()]})
+
     async def give_package(self, request: Request) -> Response:
         """Give the agent's package or its checksum."""
         path = await self._shelf.find(request.path_params["name"])
         if path is None:
-            raise ApiError(
-                404, "PackageNotFound", "There is no such package.", remedy=f"There is {self._shelf.package.file_name}."
-            )
-        is_archive = path.suffix == ".gz"
-        return FileResponse(path, media_type="application/gzip" if is_archive else "text/plain")
+            remedy = f"There is {self._shelf.package.file_name}, and what /packages/azcmagent/index.json lists."
+            raise ApiError(404, "PackageNotFound", "There is no such package.", remedy=remedy)
+        return FileResponse(path, media_type=_MEDIA_TYPES.get(path.suffix, "application/octet-stream"))
 
     async def give_authorities(self, _request: Request) -> Response:
         """Give the authorities to trust for this control plane and its gateways."""

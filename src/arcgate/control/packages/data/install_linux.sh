@@ -9,6 +9,8 @@ PLATFORM=@@PLATFORM@@
 PYTHON_VERSION=@@PYTHON_VERSION@@
 BASE_URL=@@BASE_URL@@
 CLOUD_NAME=@@CLOUD_NAME_QUOTED@@
+# A line each: version, kind, C library, machine, file, SHA-256.
+OFFERS='@@OFFERS@@'
 
 CONNECT_TIMEOUT=30
 TRANSFER_TIMEOUT=600
@@ -28,8 +30,8 @@ Usage: sh install_linux_azcmagent.sh [OPTION]...
   --desiredversion X    install this version; only the one that the control plane runs is on offer
   --output FILE         write the message of a failure to FILE as well
   --help                show this
-Exit codes: 0 installed; 23 bad option; 132 no package for this machine; 143 Python is missing; 146 download failed;
-147 version not on offer; 150 other failure; 155 not root; 158 disk full; 171 the download is damaged.
+Exit codes: 0 installed; 23 bad option; 132 no package for this machine; 143 the package manager failed, or Python is
+missing; 145 another installation holds the package manager; 146 download failed; 147 version not on offer; 150 other failure; 155 not root; 158 disk full; 171 the download is damaged.
 END_OF_USAGE
 }
 
@@ -76,6 +78,9 @@ read_options() {
         *://*) fail 23 "The proxy must be an http or https URL, or HOST:PORT." ;;
         *) proxy=http://$proxy ;;
     esac
+    case $proxy in
+        *[!A-Za-z0-9:/?#@!\&\(\)*+,\;=._~%\[\]-]*) fail 23 "The proxy's URL holds characters that no URL has; write them as %XX." ;;
+    esac
     case $root in
         "" | /) root="" ;;
         /*) root=${root%/} ;;
@@ -86,9 +91,67 @@ read_options() {
 check_machine() {
     if [ "$(uname -s)" != Linux ]; then fail 132 "This package is for Linux."; fi
     if [ -z "$root" ] && [ "$(id -u)" -ne 0 ]; then fail 155 "Run it as root, for example by sudo."; fi
+}
+
+has() {
+    command -v "$1" >/dev/null 2>&1
+}
+
+libc_here() {
+    for loader in /lib/ld-musl-*; do
+        if [ -e "$loader" ]; then
+            echo musl
+            return 0
+        fi
+    done
+    echo gnu
+}
+
+# The package manager of this system, and the kind of package that it takes.
+find_tool() {
+    tool=archive
+    kind=archive
+    if [ -n "$root" ]; then return 0; fi
+    for candidate in apt-get:deb dnf:rpm yum:rpm zypper:rpm apk:apk; do
+        if has "${candidate%%:*}"; then
+            tool=${candidate%%:*}
+            kind=${candidate#*:}
+            return 0
+        fi
+    done
+}
+
+# Sets `package`, `digest` and `version` to those of the newest package on offer of this kind.
+find_offer() {
+    package=""
+    found=$(printf '%s\n' "$OFFERS" | sort -r -V 2>/dev/null || printf '%s\n' "$OFFERS")
+    while read -r offered of_kind of_libc of_machine of_file of_digest; do
+        if [ "$of_kind" = "$1" ] && [ "$of_libc" = "$libc" ] && [ "$of_machine" = "$machine" ] &&
+            [ "${wanted:-$offered}" = "$offered" ]; then
+            version=$offered
+            package=$of_file
+            digest=$of_digest
+            return 0
+        fi
+    done <<END_OF_OFFERS
+$found
+END_OF_OFFERS
+    return 1
+}
+
+choose_package() {
+    libc=$(libc_here)
+    machine=$(uname -m)
+    find_tool
+    if find_offer "$kind"; then return 0; fi
+    tool=archive
+    if find_offer archive; then return 0; fi
+    tool=python
     if [ -n "$wanted" ] && [ "$wanted" != "$VERSION" ]; then
-        fail 147 "Version $wanted is not on offer; this control plane has $VERSION."
+        fail 147 "Version $wanted is not on offer for this machine; this control plane has $VERSION."
     fi
+    version=$VERSION
+    find_python
 }
 
 # The service users must be able to run it too, so every folder above it has to be open to all.
@@ -158,22 +221,59 @@ fetch() {
     with_proxy "$@" "$url" || fail 146 "$url could not be downloaded. Check the name, the firewall and --proxy."
 }
 
-CHECK='
-import hashlib, sys
-archive, sums = sys.argv[1:]
-with open(archive, "rb") as file:
-    digest = hashlib.file_digest(file, "sha256").hexdigest()
-with open(sums, encoding="ascii") as file:
-    sys.exit(file.read(64) != digest)
-'
+check_digest() {
+    if has sha256sum; then
+        actual=$(sha256sum <"$scratch/$package")
+    elif has openssl; then
+        actual=$(openssl dgst -sha256 -r <"$scratch/$package")
+    else
+        fail 150 "Neither sha256sum nor openssl is installed. Install one of them."
+    fi
+    if [ "${actual%% *}" != "$digest" ]; then
+        fail 171 "The download does not have its SHA-256 checksum. Run the installer again; if it stays so, look for who changes it on its way."
+    fi
+}
 
 download() {
-    name="azcmagent-$VERSION-$PLATFORM.tar.gz"
-    say "Downloading $BASE_URL/packages/azcmagent/$name"
-    fetch "$BASE_URL/packages/azcmagent/$name.sha256" "$scratch/$name.sha256"
-    fetch "$BASE_URL/packages/azcmagent/$name" "$scratch/$name"
-    "$python" -IS -c "$CHECK" "$scratch/$name" "$scratch/$name.sha256" ||
-        fail 171 "The download does not have its SHA-256 checksum. Run the installer again; if it stays so, look for who changes it on its way."
+    if [ "$tool" = python ]; then
+        package="azcmagent-$VERSION-$PLATFORM.tar.gz"
+        fetch "$BASE_URL/packages/azcmagent/$package.sha256" "$scratch/$package.sha256"
+        read -r digest _ <"$scratch/$package.sha256" || fail 171 "The checksum is empty."
+    fi
+    say "Downloading $BASE_URL/packages/azcmagent/$package"
+    fetch "$BASE_URL/packages/azcmagent/$package" "$scratch/$package"
+    check_digest
+}
+
+# What an archive left would stand beside the package's files.
+make_room() {
+    if [ -e /opt/azcmagent/prepare_machine ] || [ -e /opt/azcmagent/lib/arcgate ]; then rm -rf /opt/azcmagent; fi
+}
+
+# The package needs nothing but the C library, so no repository has to be within reach.
+install_package() {
+    home=/opt/azcmagent
+    chmod 755 "$scratch" # apt reads the file as a user of its own
+    make_room
+    code=0
+    case $tool in
+        apt-get)
+            DEBIAN_FRONTEND=noninteractive apt-get install --yes --allow-downgrades --reinstall --no-install-recommends \
+                -o DPkg::Lock::Timeout=300 "$scratch/$package" || code=$?
+            ;;
+        dnf | yum) reinstall_rpm "$tool" --assumeyes --nogpgcheck '--disablerepo=*' || code=$? ;;
+        zypper) zypper --non-interactive --no-gpg-checks --no-refresh install --allow-unsigned-rpm --oldpackage --force \
+            "$scratch/$package" || code=$? ;;
+        apk) apk add --allow-untrusted --no-network --force-overwrite "$scratch/$package" || code=$? ;;
+    esac
+    if [ "$code" -ne 0 ]; then fail 143 "$tool could not install $package (exit code $code); see its words above."; fi
+}
+
+# dnf's install does nothing when this version is there already, and a repair is wanted.
+reinstall_rpm() {
+    verb=install
+    if rpm -q "azcmagent-$version" >/dev/null 2>&1; then verb=reinstall; fi
+    "$@" "$verb" "$scratch/$package"
 }
 
 write_launcher() {
@@ -188,13 +288,17 @@ unpack() {
     home=$root/opt/azcmagent
     fresh=$home.new.$$
     mkdir -p "$fresh" || fail 150 "The folder $fresh can't be made."
-    tar -xzf "$scratch/$name" -C "$fresh" -o || fail 158 "The package can't be unpacked into $fresh. Check the space there."
+    tar -xzf "$scratch/$package" -C "$fresh" -o || fail 158 "The package can't be unpacked into $fresh. Check the space there."
+    if [ "$tool" = python ]; then make_launchers; fi
+    "$fresh/bin/azcmagent" version >/dev/null ||
+        fail 132 "The package does not run here: this system's C library is too old for it."
+}
+
+make_launchers() {
     for launcher in azcmagent himdsd arcproxyd; do write_launcher "$launcher"; done
     # By this name clients of the token endpoint find out that there is one.
     ln -s himdsd "$fresh/bin/himds"
     rm -rf "$fresh/launchers"
-    "$python" -IS -c 'import sys; sys.path.insert(0, sys.argv[1]); import cryptography.x509, h11, joserfc' "$fresh/lib" ||
-        fail 132 "The package's libraries don't load here: this system's C library is too old for them."
     "$python" -IS -m compileall -q -j 0 "$fresh/lib" >/dev/null 2>&1 || true
 }
 
@@ -220,52 +324,6 @@ END_OF_CLOUD
     mv "$clouds/.$CLOUD_NAME.json.$$" "$clouds/$CLOUD_NAME.json"
 }
 
-make_users() {
-    # Services share files by the group arcproxy. Programs that may have tokens are in the group himds: they
-    # must not be able to read the machine's key.
-    for group in himds arcproxy; do
-        if ! getent group "$group" >/dev/null 2>&1; then
-            groupadd --system "$group" || fail 150 "The group $group can't be made."
-        fi
-    done
-    for user in himds arcproxy; do
-        if ! id "$user" >/dev/null 2>&1; then
-            useradd --system --gid arcproxy --home-dir /var/opt/azcmagent --no-create-home --shell /usr/sbin/nologin "$user" ||
-                fail 150 "The user $user can't be made."
-        fi
-    done
-    usermod --append --groups himds himds || fail 150 "The user himds can't join its group."
-}
-
-make_folder() {
-    mkdir -p "$root/var/opt/azcmagent/$1"
-    chmod "$2" "$root/var/opt/azcmagent/$1"
-    if [ -z "$root" ]; then chgrp arcproxy "$root/var/opt/azcmagent/$1" && chmod "$2" "$root/var/opt/azcmagent/$1"; fi
-}
-
-make_folders() {
-    make_folder . 755
-    make_folder state 2775
-    make_folder log 2775
-    make_folder certs 2770
-    make_folder tokens 2750
-    # Programs in the group read challenge files; himdsd alone makes them.
-    if [ -z "$root" ]; then
-        chown himds:himds "$root/var/opt/azcmagent/tokens" && chmod 2750 "$root/var/opt/azcmagent/tokens"
-    fi
-}
-
-write_environment() {
-    mkdir -p /lib/systemd/system.conf.d
-    cat >"/lib/systemd/system.conf.d/.azcmagent.conf.$$" <<'END_OF_ENVIRONMENT'
-# Tells programs where they get tokens of this machine's identity.
-[Manager]
-DefaultEnvironment="IDENTITY_ENDPOINT=http://localhost:40342/metadata/identity/oauth2/token" "IMDS_ENDPOINT=http://localhost:40342"
-END_OF_ENVIRONMENT
-    chmod 644 "/lib/systemd/system.conf.d/.azcmagent.conf.$$"
-    mv "/lib/systemd/system.conf.d/.azcmagent.conf.$$" /lib/systemd/system.conf.d/azcmagent.conf
-}
-
 install_services() {
     if [ -n "$root" ] || [ ! -d /run/systemd/system ]; then
         say "systemd does not run here: start 'himdsd' and 'arcproxyd' of $home/bin by your own means after connecting."
@@ -274,30 +332,30 @@ install_services() {
     for service in himdsd arcproxyd; do
         install -m 644 "$home/systemd/$service.service" "/etc/systemd/system/$service.service"
     done
-    write_environment
-    systemctl daemon-reload
-    for service in himdsd arcproxyd; do systemctl try-restart "$service.service" || true; done
+    mkdir -p /usr/lib/systemd/system.conf.d
+    install -m 644 "$home/systemd/azcmagent.conf" /usr/lib/systemd/system.conf.d/azcmagent.conf
+    "$home/prepare_machine"
 }
 
-KEEP_PROXY='
-import os, sys
-sys.path.insert(0, sys.argv[1])
-from arcgate.agent.local_settings import SettingsFile
-from arcgate.agent.paths import AgentPaths
-SettingsFile(AgentPaths.from_environment()).set("proxy.url", os.environ["ARCGATE_PROXY"])
-'
+install_archive() {
+    unpack
+    put_in_place
+    if [ -n "$root" ]; then "$home/prepare_machine" --root "$root"; else "$home/prepare_machine"; fi
+    install_services
+}
 
+# The proxy's password comes to the command as its own second start does: not as an argument.
 keep_proxy() {
     if [ -z "$proxy" ]; then return 0; fi
-    set -- env ARCGATE_PROXY="$proxy"
+    (umask 077 && printf '{"proxy.url": "%s"}' "$proxy" >"$scratch/proxy.json")
+    set -- env AZCMAGENT_HIDDEN_ARGUMENTS=3
     if [ -n "$root" ]; then set -- "$@" AZCMAGENT_HOME="$root/var/opt/azcmagent"; fi
-    # Nothing of the agent is secret here but the proxy's password, and that is not an argument of python's.
-    "$@" "$python" -IS -c "$KEEP_PROXY" "$home/lib" ||
+    "$@" "$home/bin/azcmagent" config set proxy.url '***' 3<"$scratch/proxy.json" >/dev/null ||
         say "The proxy was not kept; run: azcmagent config set proxy.url URL"
 }
 
 finish() {
-    say "The agent $VERSION is installed in $home (cloud file: $clouds/$CLOUD_NAME.json)."
+    say "The agent $version is installed in $home (cloud file: $clouds/$CLOUD_NAME.json)."
     say "Connect this machine next, as root:"
     if [ -n "$root" ]; then say "  export AZCMAGENT_HOME='$root/var/opt/azcmagent' AZCMAGENT_CLOUDS='$clouds'"; fi
     say "  ${root}/usr/bin/azcmagent connect --cloud \"$CLOUD_NAME\" --tenant-id TENANT --subscription-id SUBSCRIPTION \\"
@@ -310,15 +368,11 @@ main() {
     scratch=$(mktemp -d)
     trap clean_up EXIT
     trap 'exit 11' HUP INT TERM
-    find_python
+    choose_package
     write_authorities
     download
-    unpack
-    put_in_place
+    if [ "$tool" = archive ] || [ "$tool" = python ]; then install_archive; else install_package; fi
     write_cloud
-    if [ -z "$root" ]; then make_users; fi
-    make_folders
-    install_services
     keep_proxy
     finish
 }
