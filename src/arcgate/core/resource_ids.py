@@ -18,6 +18,7 @@ MACHINE_TYPE = "Microsoft.HybridCompute/machines"
 EXTENSION_TYPE = "Microsoft.HybridCompute/machines/extensions"
 SETTINGS_TYPE = "Microsoft.HybridCompute/settings"
 ENDPOINT_SET_TYPE = "Arcgate.Network/endpointSets"
+MACHINE_GROUP_TYPE = "Arcgate.Network/machineGroups"
 
 
 @dataclass(frozen=True, slots=True)

@@ -135,10 +135,45 @@ class GatewayRow(Resource, Base):
     gateway_type: Mapped[str] = mapped_column(String(20))
     allowed_features: Mapped[list[str]]
     bypass: Mapped[list[str]]
+    policy: Mapped[dict[str, Any] | None] = mapped_column(Document)
+    """Settings beside the features (arcgate.core.policy_settings); None: none are set."""
     hand_over: Mapped[str] = mapped_column(String(10), default="", server_default="")
     """The gateway's say in hand-over, a `HandOverMode`; empty: it has none."""
     signed_channels: Mapped[bool] = mapped_column(Boolean, default=False, server_default=false())
     """Whether machines may sign their requests where TLS is opened on the path."""
+
+
+class MachineGroupRow(Resource, Base):
+    """Machines with certain tags, and what they may of what their gateway allows."""
+
+    __tablename__ = "machine_groups"
+    id: Mapped[str] = mapped_column(Guid, primary_key=True)
+    match_tags: Mapped[dict[str, Any]]
+    allowed_features: Mapped[list[str] | None] = mapped_column(Document)
+    mode: Mapped[str] = mapped_column(String(10))
+    audited_features: Mapped[list[str]]
+    limits: Mapped[dict[str, Any]]
+    description: Mapped[str] = mapped_column(Text)
+
+
+class PolicyRevisionRow(Base):
+    """One change of one part of the policy: what its snapshot entry held before and after."""
+
+    __tablename__ = "policy_revisions"
+    __table_args__ = (
+        UniqueConstraint("revision", "kind", "entry_key"),
+        Index("ix_policy_revisions_subscription", "subscription_id", "revision"),
+    )
+    id: Mapped[int] = mapped_column(AutoNumber, primary_key=True, autoincrement=True)
+    revision: Mapped[int] = mapped_column(BigInteger)
+    subscription_id: Mapped[str] = mapped_column(Guid)
+    kind: Mapped[str] = mapped_column(String(20))
+    entry_key: Mapped[str] = mapped_column(String(500))
+    resource_id: Mapped[str] = mapped_column(String(500))
+    before: Mapped[dict[str, Any] | None] = mapped_column(Document)
+    after: Mapped[dict[str, Any] | None] = mapped_column(Document)
+    changed_by: Mapped[str] = mapped_column(String(300))
+    time: Mapped[datetime] = mapped_column(index=True)
 
 
 class MachineRow(Resource, Base):
