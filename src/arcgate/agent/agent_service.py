@@ -15,6 +15,7 @@ import structlog
 from arcgate.agent.errors import AzcmError
 from arcgate.agent.http import ServiceRefusal, require_success
 from arcgate.agent.machine_key import MachineKey, parse_certificate
+from arcgate.core.audit import printable
 from arcgate.core.errors import ArcgateError, InputError
 from arcgate.core.extension_goals import ExtensionStatus
 from arcgate.core.routing import Goal
@@ -35,10 +36,14 @@ _TOKEN = re.compile(r"[!-~]{1,16384}\Z")
 
 @dataclass(frozen=True, slots=True)
 class HeartbeatAnswer:
-    """What the service answers: seconds to the next heartbeat, and the newest revision of the goal."""
+    """What the service answers: seconds to the next heartbeat, and the newest revision of the goal.
+
+    `conflict_since` (ISO 8601) is empty unless another machine reports under our identity.
+    """
 
     interval: float
     goal_revision: int
+    conflict_since: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +100,7 @@ class AgentService:
         return HeartbeatAnswer(
             float(interval) if is_number and interval else 300,
             revision if isinstance(revision, int) else 0,
+            _conflict_since(document.get("conflict")),
         )
 
     async def goal(self, after: int, wait: int = GOAL_WAIT) -> Goal | None:
@@ -172,3 +178,8 @@ class AgentService:
         offset = (server if server.tzinfo else server.replace(tzinfo=UTC)) - self.clock()
         # A second or two is the way of the answer, and assertions are good for minutes.
         self.clock_offset = offset if abs(offset) > timedelta(seconds=30) else timedelta()
+
+
+def _conflict_since(conflict: Any) -> str:
+    since = conflict.get("since") if isinstance(conflict, dict) else None
+    return printable(since) if isinstance(since, str) else ""

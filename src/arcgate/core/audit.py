@@ -18,6 +18,8 @@ class Event(StrEnum):
     START = "start"
     END = "end"
     REFUSAL = "refusal"
+    CONFLICT = "conflict"
+    """Of a machine, not of a tunnel: two of them use one identity. The control plane writes it."""
 
 
 class Authentication(StrEnum):

@@ -7,7 +7,7 @@ from arcgate.agent.local_settings import LocalSettings
 from arcgate.agent.machine_key import CertificateFacts
 from arcgate.agent.paths import AgentPaths
 from arcgate.agent.platform import MachineFacts
-from arcgate.agent.state import is_running
+from arcgate.agent.state import is_running, read_arcproxy_state
 from arcgate.core.routing import ConnectionType, Goal, Routing
 
 
@@ -17,6 +17,7 @@ def make_report(
     goal: Goal,
     certificate: CertificateFacts | None,
     services: dict[str, str],
+    applied_revision: int,
 ) -> dict[str, Any]:
     """Return the document of a heartbeat; never the proxy's user and password. Pure."""
     uses_gateway = Routing(goal, settings.connection_type).uses_gateway
@@ -27,12 +28,21 @@ def make_report(
         "osName": facts.os_name,
         "osVersion": facts.os_version,
         "machineFqdn": facts.fqdn,
+        "vmUuid": facts.vm_uuid,
         "goalRevision": goal.revision,
+        "appliedRevision": applied_revision,
         "connectionType": str(ConnectionType.GATEWAY if uses_gateway else ConnectionType.DIRECT),
         "upstreamProxy": settings.proxy_url.origin if settings.proxy_url else "",
         "services": services,
         "certificateSerial": certificate.serial if certificate else "",
     }
+
+
+def applied_revision(paths: AgentPaths, goal: Goal) -> int:
+    """Return the revision that is in force: Arc Proxy's, while it runs."""
+    if not is_running(paths.arcproxyd_lock):
+        return goal.revision
+    return read_arcproxy_state(paths).goal_revision
 
 
 def service_states(paths: AgentPaths) -> dict[str, str]:

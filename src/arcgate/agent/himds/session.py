@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -14,7 +15,7 @@ from arcgate.agent.himds.extensions import ExtensionCarrier
 from arcgate.agent.himds.goals import GoalFollower
 from arcgate.agent.himds.identity_tokens import IdentityTokens
 from arcgate.agent.himds.renewal import Renewal
-from arcgate.agent.himds.report import make_report, service_states
+from arcgate.agent.himds.report import applied_revision, make_report, service_states
 from arcgate.agent.himds.status import StatusBoard
 from arcgate.agent.http import ServiceRefusal
 from arcgate.agent.local_settings import load_settings
@@ -22,7 +23,8 @@ from arcgate.agent.machine_key import MachineKey
 from arcgate.agent.paths import AgentPaths
 from arcgate.agent.platform import MachineFacts
 from arcgate.agent.state import MACHINE_NOT_FOUND, AgentIdentity
-from arcgate.core.errors import ArcgateError
+from arcgate.core.errors import ArcgateError, StateError
+from arcgate.core.instances import CLONE_REMEDY, CLONED
 from arcgate.net.backoff import Backoff
 from arcgate.net.http_client import HttpClient
 from arcgate.net.tasks import cancel, spawn
@@ -40,6 +42,9 @@ JITTER = 0.1
 """Part of the heartbeat's interval by which it is spread."""
 ACKNOWLEDGEMENT_SPREAD = 3.0
 """Seconds within which a machine acknowledges a new goal by a heartbeat."""
+ARC_PROXY_LOOKS = 6
+ARC_PROXY_PAUSE = 0.5
+"""How often, and with how many seconds between, a heartbeat waits for Arc Proxy to take a new goal."""
 NEEDS_A_PERSON = frozenset({MACHINE_NOT_FOUND, "CertificateRevoked"})
 MISDIRECTED = 421
 """HTTP status that asks us to discover the region's endpoint again (RFC 9110 section 15.5.20)."""
@@ -78,6 +83,9 @@ class Session:
     _extensions_bell: asyncio.Event = field(default_factory=asyncio.Event)
     _goal_failed: bool = False
     _has_new_goal: bool = False
+    _instance: str = field(default_factory=lambda: str(uuid.uuid4()))
+    _sequence: int = 0
+    _reported_revision: int = -1
 
     def __post_init__(self) -> None:
         self._goals = GoalFollower.from_disk(self.paths)
@@ -109,7 +117,8 @@ class Session:
         spawn("close kept connections", self.http.close())
         self._bell.set()
         self._extensions_bell.set()
-        if report or self.board.has_failed("heartbeat"):
+        is_news = applied_revision(self.paths, self._goals.goal) != self._reported_revision
+        if report or is_news or self.board.has_failed("heartbeat"):
             self._heartbeat_bell.set()
 
     def extensions_changed(self) -> None:
@@ -160,16 +169,41 @@ class Session:
             # Thousands of machines got it at the same moment.
             self._has_new_goal = False
             await self.world.sleep(ACKNOWLEDGEMENT_SPREAD * self.world.random())
+            await self._wait_for_arc_proxy()
         settings = load_settings(self.paths, self.world.environment)
         certificate = self._renewal.certificate()
         self.board.certificate_known(certificate)
-        report = make_report(self.world.facts, settings, self._goals.goal, certificate, service_states(self.paths))
-        answer = await self._service.heartbeat(report)
+        applied = applied_revision(self.paths, self._goals.goal)
+        services = service_states(self.paths)
+        report = make_report(self.world.facts, settings, self._goals.goal, certificate, services, applied)
+        self._sequence += 1
+        own = {"instance": self._instance, "sequence": self._sequence, "clockOffset": self._offset()}
+        answer = await self._service.heartbeat({**report, **own})
+        self._reported_revision = applied
         self.board.heartbeat_accepted(self._service.clock_offset)
+        self._tell_of_conflict(answer.conflict_since)
         if answer.goal_revision != self._goals.goal.revision:
             self._bell.set()  # the poll may be stuck in a proxy, or waiting after a failure
         interval = min(max(answer.interval, 1), 3600)
         return interval * (1 - JITTER + 2 * JITTER * self.world.random())
+
+    async def _wait_for_arc_proxy(self) -> None:
+        """Give Arc Proxy time to take the goal: what is acknowledged is what is in force."""
+        goal = self._goals.goal
+        for _ in range(ARC_PROXY_LOOKS):
+            if applied_revision(self.paths, goal) == goal.revision:
+                return
+            await self.world.sleep(ARC_PROXY_PAUSE)
+
+    def _offset(self) -> float:
+        return round(self._service.clock_offset.total_seconds(), 1)
+
+    def _tell_of_conflict(self, since: str) -> None:
+        if not since:
+            self.board.succeeded("identity")
+            return
+        sentence = f"Another machine reports under this machine's identity, since {since}."
+        self.board.failed("identity", StateError(CLONED, sentence, remedy=CLONE_REMEDY))
 
     async def _follow_goal(self) -> float:
         begin, before = self.world.monotonic(), self._goals.goal.revision

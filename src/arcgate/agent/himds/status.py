@@ -18,7 +18,7 @@ _log = structlog.get_logger(__name__)
 class StatusBoard:
     """Collects successes and failures of the loops; the gravest open failure is shown, in this order of loops."""
 
-    ORDER = ("heartbeat", "certificate", "goal", "extensions")
+    ORDER = ("heartbeat", "certificate", "goal", "extensions", "identity")
 
     def __init__(self, paths: AgentPaths, clock: Callable[[], datetime]) -> None:
         self._paths = paths

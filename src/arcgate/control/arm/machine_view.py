@@ -5,7 +5,9 @@ from typing import Any
 
 from arcgate.control.arm.stamps import system_data
 from arcgate.control.store.models import Heartbeat, MachineRow
+from arcgate.core.clock_skew import NOTICEABLE_SKEW, describe_skew
 from arcgate.core.configuration import ControlSettings
+from arcgate.core.instances import CLONED, Instances, describe_conflict
 from arcgate.core.resource_ids import MACHINE_TYPE
 
 WRITABLE = frozenset(
@@ -66,9 +68,13 @@ def status_of(
 
 
 def render_machine(
-    row: MachineRow, heartbeat: Heartbeat | None, settings: ControlSettings, now: datetime
+    row: MachineRow,
+    heartbeat: Heartbeat | None,
+    settings: ControlSettings,
+    now: datetime,
+    wanted_revision: int | None = None,
 ) -> dict[str, Any]:
-    """Return a machine as ARM shows it."""
+    """Return a machine as ARM shows it; the revision of its goal is looked up for single machines alone."""
     document = {
         "id": row.resource_id,
         "name": row.name,
@@ -77,17 +83,40 @@ def render_machine(
         "tags": row.tags or {},
         "identity": {"type": "SystemAssigned", "principalId": row.principal_id, "tenantId": row.tenant_id},
         "systemData": system_data(row),
-        "properties": _properties(row, heartbeat, settings, now),
+        "properties": _properties(row, heartbeat, settings, now, wanted_revision),
     }
     return {**document, "kind": row.kind} if row.kind else document
 
 
+def _errors(instances: Instances, report: dict[str, Any]) -> list[dict[str, str]]:
+    errors = []
+    if instances.is_conflict:
+        errors.append({"code": CLONED, "message": describe_conflict(instances)})
+    if abs(offset := report.get("clockOffset", 0)) > NOTICEABLE_SKEW:
+        errors.append({"code": "ClockSkew", "message": describe_skew(offset)})
+    return errors
+
+
+def _reconciliation(report: dict[str, Any], wanted_revision: int | None) -> dict[str, Any]:
+    """Return which revision of its goal is in force on the machine and since when, and which one should be."""
+    applied = report.get("appliedRevision", report.get("goalRevision", 0))
+    shown = {"appliedRevision": applied, "appliedSince": report.get("appliedSince")}
+    if wanted_revision is None:
+        return shown
+    return {**shown, "wantedRevision": wanted_revision, "isCurrent": applied == wanted_revision}
+
+
 def _properties(
-    row: MachineRow, heartbeat: Heartbeat | None, settings: ControlSettings, now: datetime
+    row: MachineRow,
+    heartbeat: Heartbeat | None,
+    settings: ControlSettings,
+    now: datetime,
+    wanted_revision: int | None,
 ) -> dict[str, Any]:
     report = heartbeat.body if heartbeat is not None else {}
     status, since = status_of(row.created_at, heartbeat.time if heartbeat else None, settings, now)
     reported = {key: report[key] for key in _REPORTED if report.get(key)}
+    instances = Instances.from_json(report.get("instances"))
     properties = {
         "displayName": row.name,
         **row.properties,
@@ -96,8 +125,12 @@ def _properties(
         "provisioningState": "Succeeded",
         "status": status,
         "lastStatusChange": since.isoformat(),
-        "errorDetails": [],
+        "errorDetails": _errors(instances, report),
     }
+    if instances.is_conflict:
+        properties["statusReason"] = "Cloned"
+    if heartbeat is not None:
+        properties["reconciliation"] = _reconciliation(report, wanted_revision)
     if row.client_public_key:
         properties["clientPublicKey"] = row.client_public_key
     return properties

@@ -26,6 +26,7 @@ from arcgate.control.arm.versions import ARCGATE
 from arcgate.control.authority.requests import read_public_key
 from arcgate.control.context import ControlContext
 from arcgate.control.failures import ApiError, refuse_input
+from arcgate.control.his.revisions import wanted_revision
 from arcgate.control.store import Transaction
 from arcgate.control.store.models import Heartbeat, MachineCertificate, MachineRow, ResourceGroup
 from arcgate.core.errors import InputError
@@ -82,14 +83,15 @@ async def _answer(
     call: Call, session: AsyncSession, row: MachineRow, resources: list[dict[str, Any]] | None = None
 ) -> JSONResponse:
     reports = await _heartbeats(session, [row.id])
-    document = _rendered(call, row, reports)
+    document = _rendered(call, row, reports, await wanted_revision(session, call.context, row.id))
     if resources is not None:
         document["resources"] = resources
     return JSONResponse(document, headers={"ETag": etag_of(row)})
 
 
-def _rendered(call: Call, row: MachineRow, reports: dict[str, Heartbeat]) -> dict[str, Any]:
-    return render_machine(row, reports.get(row.id), call.context.configuration.control, call.context.clock())
+def _rendered(call: Call, row: MachineRow, reports: dict[str, Heartbeat], wanted: int | None = None) -> dict[str, Any]:
+    settings = call.context.configuration.control
+    return render_machine(row, reports.get(row.id), settings, call.context.clock(), wanted)
 
 
 async def _heartbeats(session: AsyncSession, ids: Sequence[str]) -> dict[str, Heartbeat]:

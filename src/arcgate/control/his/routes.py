@@ -11,8 +11,9 @@ from arcgate.control.context import ControlContext
 from arcgate.control.failures import ApiError
 from arcgate.control.his.assertions import server_time
 from arcgate.control.his.authentication import Authentication
+from arcgate.control.his.conflicts import conflict_document
 from arcgate.control.his.extensions import LARGEST_STATUS, keep_status, settings_of
-from arcgate.control.his.heartbeats import LARGEST_HEARTBEAT, keep_report, read_report
+from arcgate.control.his.heartbeats import LARGEST_HEARTBEAT, keep_report, read_report, read_sighting
 from arcgate.control.his.issuing import issue_certificate
 from arcgate.control.his.machine_tokens import issue_token
 from arcgate.control.his.published import Published
@@ -77,14 +78,16 @@ class AgentService:
     async def hear(self, request: Request) -> JSONResponse:
         """Keep the machine's report."""
         machine = await self._authentication.machine(request)
-        report = read_report(await read_json_object(request, LARGEST_HEARTBEAT))
-        now = self._context.clock()
-        await keep_report(self._context.store, machine.id, report, now)
+        document = await read_json_object(request, LARGEST_HEARTBEAT)
+        report, sighting = read_report(document), read_sighting(document)
+        now, interval = self._context.clock(), self._context.configuration.control.heartbeat_interval
+        instances = await keep_report(self._context.store, machine.id, report, now, sighting, interval)
         goal = await self._goals.goal(machine)
         answer: dict[str, Any] = {
-            "interval": self._context.configuration.control.heartbeat_interval,
+            "interval": interval,
             "serverTime": server_time(now),
             "goalRevision": goal.revision,
+            "conflict": conflict_document(instances),
         }
         return JSONResponse(answer)
 
