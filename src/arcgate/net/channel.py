@@ -15,10 +15,10 @@ from arcgate.core.errors import StateError
 from arcgate.net.readiness import Readiness
 from arcgate.net.streams import PromptStream, SocketStream, StreamReset
 from arcgate.net.tls import TlsStream
-from arcgate.wire.frames import FIN, FrameError, FrameReader, FrameType, format_data
+from arcgate.wire.frames import FIN, LARGEST_PAYLOAD, FrameError, FrameReader, FrameType, format_data
 
-PIECE = 64 * 1024
-"""Bytes of one DATA frame that we send."""
+PIECE = LARGEST_PAYLOAD
+"""Most bytes of one DATA frame that we send."""
 
 
 class ChannelTunnel(PromptStream):
@@ -230,14 +230,17 @@ class ChannelTunnel(PromptStream):
             frames = self._frames.feed(data)
         except FrameError as error:
             raise StreamReset(f"the peer sent no frames: {error}") from None
+        pieces = []
         for frame in frames:
             match frame.type:
                 case FrameType.DATA:
-                    self._ready.append(frame.payload)
+                    pieces.append(frame.payload)
                 case FrameType.FIN:
                     self._peer_ended = True
                 case FrameType.RESET:
                     raise StreamReset(frame.payload.decode("ascii", "replace"))
+        if pieces:  # as one: each piece passed on by itself would cost a system call
+            self._ready.append(pieces[0] if len(pieces) == 1 else b"".join(pieces))
 
     def _take_close_notify(self) -> None:
         if not self._may_hand_over or not self._frames.is_between_frames:

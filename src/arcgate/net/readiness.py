@@ -15,6 +15,7 @@ MOST_REPORTS: Final = 512
 """Reports taken from the kernel in one turn of the loop."""
 
 _EVENTS = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
+_WITHOUT_READING = select.EPOLLOUT | select.EPOLLET
 _READ = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 _WRITE = select.EPOLLOUT | select.EPOLLHUP | select.EPOLLERR
 
@@ -55,6 +56,14 @@ class Readiness:
         finally:
             self._writer = None
 
+    def pause_reading(self) -> None:
+        """Report nothing of what arrives until `resume_reading`, for while it can't be passed on."""
+        self._poller.watch(self._descriptor, self, _WITHOUT_READING)
+
+    def resume_reading(self) -> None:
+        """Report arrivals again, what came meanwhile included."""
+        self._poller.watch(self._descriptor, self, _EVENTS)
+
     def report(self, events: int) -> None:
         """Wake who waits for these events."""
         if events & _READ:
@@ -94,6 +103,10 @@ class _Poller:
             self.loop.add_reader(self._epoll.fileno(), self._dispatch)
         self._registered[descriptor] = readiness
         self._epoll.register(descriptor, _EVENTS)
+
+    def watch(self, descriptor: int, readiness: Readiness, events: int) -> None:
+        if self._epoll is not None and self._registered.get(descriptor) is readiness:
+            self._epoll.modify(descriptor, events)
 
     def remove(self, descriptor: int, readiness: Readiness) -> None:
         if self._epoll is not None and self._registered.get(descriptor) is readiness:

@@ -33,7 +33,7 @@ async def splice_to_end(source: SocketStream, sink: SocketStream, count: Callabl
         try:
             size = _fill(source, pipe[1])
             if size:
-                await _empty(pipe[0], sink, size)
+                await _empty(pipe[0], source, sink, size)
                 count(size)
         except BaseException:
             _close(pipe)  # bytes may be left in it
@@ -57,12 +57,15 @@ def _fill(source: SocketStream, pipe: int) -> int | None:
         raise StreamReset(str(error)) from None
 
 
-async def _empty(pipe: int, sink: SocketStream, size: int) -> None:
+async def _empty(pipe: int, source: SocketStream, sink: SocketStream, size: int) -> None:
     while size:
         try:
             size -= os.splice(pipe, sink.descriptor, size, flags=os.SPLICE_F_NONBLOCK | os.SPLICE_F_MOVE)
         except BlockingIOError:
+            # Each piece that arrives meanwhile would wake us for nothing.
+            source.readiness.pause_reading()
             await sink.readiness.writable()
+            source.readiness.resume_reading()
         except OSError as error:
             raise SinkReset(str(error)) from None
 

@@ -12,8 +12,12 @@ from typing import Protocol
 
 from arcgate.net.readiness import Readiness
 
-CHUNK = 128 * 1024
-"""Bytes that one `receive` returns at most; the most that a tunnel buffers in a direction."""
+CHUNK = 120 * 1024
+"""Bytes that one `receive` returns at most; the most that a tunnel buffers in a direction.
+
+Just below the size from which the C library maps fresh pages for each buffer and gives them back: that costs
+more than the shorter pieces do (measured: 15 % of the processor time of bulk).
+"""
 
 
 # What is received lands here first: a fresh buffer of this size for each call would cost more than the copy of
@@ -112,7 +116,7 @@ class SocketStream(PromptStream):
         self._socket = connected
         self._readiness = Readiness(connected.fileno())
         self._peer = peer or peer_address(connected)
-        self._unsent = b""
+        self._unsent: bytes | memoryview = b""
 
     @property
     def readiness(self) -> Readiness:
@@ -160,6 +164,15 @@ class SocketStream(PromptStream):
             raise StreamReset(str(error)) from None
         return bytes(_buffer[:size])
 
+    def receive_view_now(self) -> memoryview | None:
+        """As `receive_now`, without a copy: what it returns holds until anybody else receives."""
+        try:
+            return _buffer[: self._socket.recv_into(_buffer)]
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            raise StreamReset(str(error)) from None
+
     async def send(self, data: bytes) -> None:
         """See ByteStream."""
         while not self.flush_now():
@@ -176,8 +189,11 @@ class SocketStream(PromptStream):
     def send_now(self, data: bytes) -> bool:
         """See PromptStream."""
         if self._unsent:
-            self._unsent += data
+            self._unsent = b"".join((self._unsent, data))
             return self.flush_now()
+        return self._send_now(data)
+
+    def _send_now(self, data: bytes | memoryview) -> bool:
         try:
             sent = self._socket.send(data)
         except BlockingIOError:
@@ -186,7 +202,7 @@ class SocketStream(PromptStream):
             raise StreamReset(str(error)) from None
         if sent == len(data):
             return True
-        self._unsent = data[sent:]
+        self._unsent = memoryview(data)[sent:]  # a view: a slow sink takes it in many pieces
         return False
 
     def flush_now(self) -> bool:
@@ -194,7 +210,7 @@ class SocketStream(PromptStream):
         if not self._unsent:
             return True
         data, self._unsent = self._unsent, b""
-        return self.send_now(data)
+        return self._send_now(data)
 
     async def end(self) -> None:
         """See ByteStream; sends a FIN."""

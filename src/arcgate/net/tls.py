@@ -30,7 +30,7 @@ _RECORD = 16 * 1024
 """Most plain bytes of one TLS record."""
 
 # Records are decrypted into it and copied out once: see streams.
-_plain = memoryview(bytearray(CHUNK))
+_plain = memoryview(bytearray(CHUNK + 2 * _RECORD))
 
 
 class TlsStream(PromptStream):
@@ -51,6 +51,7 @@ class TlsStream(PromptStream):
             self._incoming.write(inner.take_prefix())
             inner = inner.inner
         self._inner = inner
+        self._socket = inner if isinstance(inner, SocketStream) else None
         self._outgoing = ssl.MemoryBIO()
         self._tls = context.wrap_bio(
             self._incoming, self._outgoing, server_side=server_side, server_hostname=server_hostname, session=session
@@ -122,7 +123,7 @@ class TlsStream(PromptStream):
                 data = self._decrypt()
                 if data or self._peer_ended:
                     return data
-            came = self._prompt.receive_now()
+            came = self._socket.receive_view_now() if self._socket is not None else self._prompt.receive_now()
             if came is None:
                 return None
             if not came:
@@ -130,7 +131,7 @@ class TlsStream(PromptStream):
             self._take(came)
         return b""
 
-    def _take(self, came: bytes) -> None:
+    def _take(self, came: bytes | memoryview) -> None:
         """Add to what is to be decrypted; `_own` counts it until data comes out."""
         if self._own > MOST_OWN:
             raise StreamReset("the peer sends messages of TLS and no data")
@@ -141,9 +142,9 @@ class TlsStream(PromptStream):
         """Return what the records that have arrived hold; as many at once as fit, for each one sent on costs a call."""
         size = 0
         try:
-            while size <= CHUNK - _RECORD and not self._peer_ended:
+            while size <= CHUNK + _RECORD and not self._peer_ended:
                 # The typing of the library knows bytes only; with a buffer it is the count.
-                got = cast("int", self._tls.read(CHUNK - size, _plain[size:]))
+                got = cast("int", self._tls.read(_RECORD, _plain[size:]))
                 self._peer_ended = not got
                 size += got
                 self._own = 0
