@@ -175,6 +175,15 @@ def test_a_refusal_is_read_back_with_code_sentence_remedy_and_correlation_id(rea
         "abcdefgh",
         retry_after=1 if explanation.status == 503 else 0,
     )
+    assert json.loads(body)["error"] == {
+        "code": reason,
+        "message": explanation.sentence,
+        "detail": "because",
+        "remedy": explanation.remedy,
+        "target": "a.example:443",
+        "correlationId": "abcdefgh",
+    }
+    assert data.split(b"\r\n")[0].split(b" ", 2)[2] != b"Error"
 
 
 @pytest.mark.parametrize(
@@ -188,15 +197,6 @@ def test_a_refusal_says_when_to_try_again_if_that_is_known() -> None:
     data = format_refusal(Verdict(Reason.DAY_USED_UP, retry_after=3600), "abcdefgh")
     status, fields, body = read_refusal(data)
     assert parse_refusal(status, fields, body).retry_after == 3600
-    assert json.loads(body)["error"] == {
-        "code": reason,
-        "message": explanation.sentence,
-        "detail": "because",
-        "remedy": explanation.remedy,
-        "target": "a.example:443",
-        "correlationId": "abcdefgh",
-    }
-    assert data.split(b"\r\n")[0].split(b" ", 2)[2] != b"Error"
 
 
 def test_a_refused_method_names_the_allowed_one_and_overload_a_time_to_retry() -> None:
