@@ -66,6 +66,9 @@ bench: setup bench/load ## Measure, side by side with the alternatives (QUICK=1:
 bench/load: bench/load.c
 	gcc -O2 -Wall -Wextra -pthread -o $@ $<
 
+soak: setup test-packages ## Carry 20,000 tunnels directly and through Squid, and compare every byte (SOAK_TUNNELS)
+	SOAK_TUNNELS=$${SOAK_TUNNELS:-20000} $(PYTEST) -n 0 tests/integration/net/test_soak.py
+
 profile: setup bench/load ## Write flame graphs of both hops while tunnels are set up (needs py-spy)
 	$(BIN)/python bench/profile_hops.py
 

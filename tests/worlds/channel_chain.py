@@ -8,7 +8,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+from arcgate.core.errors import Hop as FailedHop
+from arcgate.core.names import parse_target
 from arcgate.net.channel import ChannelTunnel
+from arcgate.net.dialer import connect_through
 from arcgate.net.relay import Ending, HandOver, Traffic, relay
 from arcgate.net.streams import ByteStream, SocketStream
 from arcgate.net.tasks import cancel, spawn
@@ -16,6 +19,8 @@ from arcgate.net.tls import TlsStream, server_context
 from worlds.authority import Authority
 
 NAME = "gateway.test"
+HELD_END = 30.0
+"""Seconds that the end of a raw direction is held back where there is a proxy."""
 
 
 @dataclass
@@ -54,9 +59,26 @@ def _pair() -> tuple[SocketStream, SocketStream]:
     return SocketStream(one), SocketStream(other)
 
 
-async def channel_pair(authority: Authority) -> tuple[TlsStream, TlsStream]:
-    """Return both ends of a TLS 1.3 connection on loopback."""
-    near, far = _pair()
+async def _pair_through(proxy_port: int) -> tuple[ByteStream, SocketStream]:
+    """Return two TCP streams with an enterprise proxy between them."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.setblocking(False)
+        near = SocketStream(socket.create_connection(("127.0.0.1", proxy_port)))
+        where = parse_target(f"127.0.0.1:{listening.getsockname()[1]}")
+        accepting = spawn("accept", asyncio.get_running_loop().sock_accept(listening))
+        try:
+            tunnel, _ = await connect_through(near, where, 20, hop=FailedHop.PROXY, via="the proxy")
+            far, _ = await accepting
+        except BaseException:
+            await cancel(accepting)
+            await near.close()
+            raise
+    return tunnel, SocketStream(far)
+
+
+async def channel_pair(authority: Authority, proxy_port: int = 0) -> tuple[TlsStream, TlsStream]:
+    """Return both ends of a TLS 1.3 connection on loopback, through an enterprise proxy if one is given."""
+    near, far = await _pair_through(proxy_port) if proxy_port else _pair()
     chain, key = authority.issue(NAME)
     context = ssl.create_default_context(cadata=authority.pem)  # noqa: TID251 - the test's own client
     client = TlsStream(near, context, server_side=False, server_hostname=NAME)
@@ -82,15 +104,16 @@ async def channel_chain(
     far_hand_over: bool = True,
     after: int = 65_536,
     idle: float = 60,
+    proxy_port: int = 0,
 ) -> AsyncIterator[Chain]:
     """Run a chain; each side hands over when it may and `after` bytes have passed, or
-    `idle` seconds without one."""
-    near_tls, far_tls = await channel_pair(authority)
+    `idle` seconds without one. With a proxy, the near side holds its end as Arc Proxy does."""
+    near_tls, far_tls = await channel_pair(authority, proxy_port)
     client, near_socket = _pair()
     far_socket, target = _pair()
     agreed = near_hand_over and far_hand_over
     near, far = Hop(), Hop()
-    near.channel = ChannelTunnel(near_tls, b"", may_hand_over=agreed)
+    near.channel = ChannelTunnel(near_tls, b"", may_hand_over=agreed, hold_end=HELD_END if proxy_port else 0)
     far.channel = ChannelTunnel(far_tls, b"", may_hand_over=agreed)
     near.task = spawn("near", _run(near, near_socket, near.channel, HandOver(after, idle) if agreed else None))
     far.task = spawn("far", _run(far, far.channel, far_socket, HandOver(after, idle) if agreed else None))
