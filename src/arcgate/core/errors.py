@@ -68,6 +68,7 @@ class Hop(StrEnum):
     DNS = "DNS"
     TCP = "TCP"
     PROXY = "proxy"
+    PROXY_AUTHENTICATION = "proxy authentication"
     TLS = "TLS"
     GATEWAY = "gateway"
     POLICY = "policy"

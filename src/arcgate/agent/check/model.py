@@ -25,6 +25,8 @@ class Endpoint:
     uses_tls: bool = True
     is_gateway: bool = False
     """The gateway itself: it is spoken to, nothing behind it."""
+    may_be_private: bool = False
+    """Whether networks may have a private endpoint of it."""
 
     @property
     def name(self) -> str:
@@ -37,6 +39,7 @@ class Outcome(StrEnum):
 
     PASSED = "passed"
     FAILED = "failed"
+    SKIPPED = "not tried"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +85,11 @@ class Row:
         return next((one.failure for one in self.hops if one.failure is not None), None)
 
     @property
-    def is_reachable(self) -> bool:
-        """Whether every hop passed."""
-        return bool(self.hops) and self.failure is None
+    def is_reachable(self) -> bool | None:
+        """Whether every hop passed; None when nothing failed but not all could be tried."""
+        if not self.hops or self.failure is not None:
+            return False
+        return None if any(one.outcome is Outcome.SKIPPED for one in self.hops) else True
 
     @property
     def seconds(self) -> float:
@@ -96,7 +101,7 @@ class Row:
         private = {None: "unknown", True: "yes", False: "no"}[self.is_private]
         return (
             self.endpoint.name,
-            str(self.is_reachable).lower(),
+            {None: "unknown", True: "true", False: "false"}[self.is_reachable],
             private,
             self.tls or ("unknown" if self.endpoint.uses_tls else "none"),
             "set" if self.proxy else "not set",
@@ -145,26 +150,35 @@ class Report:
     rows: tuple[Row, ...]
     arc_proxy: str = ""
     """running, not running, or empty where it doesn't matter."""
+    notes: tuple[str, ...] = ()
+    """Sentences about what could not be checked, and why."""
 
     @property
     def exit_code(self) -> int:
         """Return 0 when all is well."""
-        if not self.rows or not all(row.is_reachable for row in self.rows):
+        if self.is_reachable is False:
             return NETWORK_ERROR
         return ARC_PROXY_NOT_RUNNING if self.arc_proxy == "not running" else 0
 
+    @property
+    def is_reachable(self) -> bool | None:
+        """Whether everything was reached; None when nothing failed but not all could be tried."""
+        found = {row.is_reachable for row in self.rows}
+        return False if not found or False in found else None if None in found else True
+
     def lines(self) -> list[str]:
         """Return the report as lines: settings, table, and one line for each broken row."""
-        lines = [f"{label:<16}: {value}" for label, value in self._settings() if value]
+        lines = [f"{label:<16}: {value}" for label, value in self.settings() if value]
         lines += ["", *_table([COLUMNS, *(row.cells() for row in self.rows)])]
-        broken = [row.explanation() for row in self.rows if not row.is_reachable]
+        broken = [row.explanation() for row in self.rows if row.is_reachable is False]
         if self.arc_proxy == "not running":
             broken.append(
                 "Arc Proxy is not running. What to do: start it ('systemctl start arcproxyd', or 'arcproxyd')."
             )
-        return [*lines, *(["", *broken] if broken else [])]
+        return [*lines, *(["", *broken] if broken else []), *(["", *self.notes] if self.notes else [])]
 
-    def _settings(self) -> tuple[tuple[str, str], ...]:
+    def settings(self) -> tuple[tuple[str, str], ...]:
+        """Return what the check was made with, as labels and values."""
         return (
             ("connection.type", self.connection_type),
             ("Upstream Proxy", self.upstream_proxy or "not set"),
@@ -179,7 +193,8 @@ class Report:
             "upstreamProxy": self.upstream_proxy,
             "gatewayUrl": self.gateway_url,
             "arcProxy": self.arc_proxy,
-            "reachable": bool(self.rows) and all(row.is_reachable for row in self.rows),
+            "reachable": self.is_reachable,
+            "notes": list(self.notes),
             "endpoints": [row.to_json() for row in self.rows],
         }
 

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -25,7 +25,7 @@ from arcgate.core.names import Address, Target
 from arcgate.core.routing import Route, Way
 from arcgate.core.urls import Url
 from arcgate.core.verdicts import Reason
-from arcgate.net.dialer import ConnectRefused, connect_through, dial, through_proxy
+from arcgate.net.dialer import ConnectRefused, connect_through, dial
 from arcgate.net.streams import ByteStream, StreamReset, close_gently
 from arcgate.net.tls import TlsStream
 from arcgate.wire.connect import CORRELATION_FIELD
@@ -42,10 +42,16 @@ _WHO_ASKS = frozenset(
         Reason.NOT_ASSOCIATED,
     }
 )
+_TOLD_TOGETHER = frozenset({Hop.PROXY, Hop.GATEWAY, Hop.POLICY})
 _PRIVATE = frozenset({AddressClass.PRIVATE, AddressClass.SHARED, AddressClass.LOOPBACK})
 
+PROXY_AUTHENTICATION_REQUIRED = 407
 PARTING = 1.0
 """Seconds that a target gets to end its direction after a check."""
+
+
+class _Untried(Exception):
+    """The rest of the way can't be tried without the machine's certificate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +102,10 @@ class _Trace:
             raise
         self.hops.append(HopResult(hop, Outcome.PASSED, time.monotonic() - self.began))
 
+    def add(self, outcome: Outcome, *hops: Hop) -> None:
+        """Note hops that took no time of their own."""
+        self.hops += [HopResult(one, outcome, 0) for one in hops]
+
     def fail(self, error: HopError) -> None:
         """Note a failure that no hop has noted yet."""
         if not self.hops or self.hops[-1].failure is not error:
@@ -105,8 +115,8 @@ class _Trace:
         order = list(Hop)
         for between in order[order.index(self.at) : order.index(error.hop)]:
             # CONNECT's answer tells of several hops at once: those before the one that it blames have passed.
-            if between in {Hop.GATEWAY, Hop.POLICY}:
-                self.hops.append(HopResult(between, Outcome.PASSED, 0))
+            if between in _TOLD_TOGETHER:
+                self.add(Outcome.PASSED, between)
         self.hops.append(HopResult(error.hop, Outcome.FAILED, time.monotonic() - self.began, error))
 
 
@@ -118,6 +128,10 @@ class Probe:
     now: Surroundings
     clock: Callable[[], datetime]
     limit: float = 30
+    lacks_certificate: bool = False
+    """Whether the machine has a certificate that we may not read: gateways let us through to control hosts alone."""
+    expects_private: bool = False
+    """Whether addresses that are not private count as failures, where the endpoint can have private ones."""
 
     async def check(self, endpoint: Endpoint) -> Row:
         """Return the row of one endpoint; never raises for what the network does."""
@@ -126,6 +140,8 @@ class Probe:
         try:
             async with asyncio.timeout(self.limit):
                 await self._walk(endpoint, path, trace)
+        except _Untried:
+            trace.add(Outcome.SKIPPED, Hop.GATEWAY, Hop.POLICY, Hop.TARGET)
         except TimeoutError:
             trace.fail(_too_slow(trace.at, endpoint, self.limit))
         except HopError as error:
@@ -144,6 +160,10 @@ class Probe:
         )
 
     async def _walk(self, endpoint: Endpoint, path: Path, trace: _Trace) -> None:
+        if self.expects_private and endpoint.may_be_private:
+            # Whoever resolves the name on the way: private endpoints are for machines that resolve it themselves.
+            trace.addresses = await self.hops.addresses_of(endpoint.target)
+            _require_private(endpoint.target, trace.addresses)
         async with AsyncExitStack() as opened:
             stream = await self._open(endpoint, path, trace, opened)
             if endpoint.is_gateway or not endpoint.uses_tls:
@@ -172,18 +192,24 @@ class Probe:
             async with trace.hop(Hop.GATEWAY):
                 await _hear(channel, path.gateway)
             return channel
+        if self.lacks_certificate and not self.now.is_control(endpoint.target):
+            raise _Untried
         async with trace.hop(Hop.GATEWAY):
-            return await self._nested_connect(channel, endpoint.target, path.gateway)
+            tunnel = await self._nested_connect(channel, endpoint.target, path.gateway)
+        trace.add(Outcome.PASSED, Hop.POLICY)
+        return tunnel
 
     async def _reach(
         self, target: Target, proxy: Url | None, trace: _Trace, opened: AsyncExitStack, *, is_endpoint: bool
     ) -> ByteStream:
         if proxy is not None:
             async with trace.hop(Hop.PROXY):
-                stream = await self.hops.dial_proxy(proxy, self.now)
-                opened.push_async_callback(stream.close)
-                context = self.hops.trust.servers(self.now.ca_pem) if proxy.is_tls else None
-                return await through_proxy(proxy, stream, target, self.now.timeouts.answer, context)
+                with _blaming_authentication():
+                    tunnel = await self.hops.by_proxy(proxy, target, self.now)
+                opened.push_async_callback(tunnel.close)
+            if proxy.user:
+                trace.add(Outcome.PASSED, Hop.PROXY_AUTHENTICATION)
+            return tunnel
         async with trace.hop(Hop.DNS):
             addresses = await self.hops.addresses_of(target)
         if is_endpoint:
@@ -247,6 +273,17 @@ class Probe:
         return None
 
 
+@contextlib.contextmanager
+def _blaming_authentication() -> Iterator[None]:
+    """Name the proxy's authentication as the hop when the proxy asks for it (RFC 9110 section 15.5.8)."""
+    try:
+        yield
+    except ConnectRefused as error:
+        if error.refusal.status == PROXY_AUTHENTICATION_REQUIRED:
+            error.hop = Hop.PROXY_AUTHENTICATION
+        raise
+
+
 async def _hear(channel: TlsStream, gateway: GatewayPlace) -> None:
     """Ask a gateway how it is: only an answer shows that it has accepted our certificate (TLS 1.3)."""
     reader = ResponseReader()
@@ -288,6 +325,16 @@ def _handshake_failed(name: str, cause: str) -> HopError:
         cause=cause,
         remedy="Look for a firewall or proxy on the path that inspects or drops TLS.",
     )
+
+
+def _require_private(target: Target, addresses: list[Address]) -> None:
+    if public := [one for one in addresses if classify(one) not in _PRIVATE]:
+        raise HopError(
+            Hop.DNS,
+            "ADDRESS_NOT_PRIVATE",
+            f"{target.host} has the address {public[0]}, which is not private.",
+            remedy="Let this machine's DNS answer with the private endpoint's address, or omit --enable-pls-check.",
+        )
 
 
 def _too_slow(hop: Hop, endpoint: Endpoint, limit: float) -> HopError:

@@ -35,8 +35,8 @@ class Console:
         self._print(self.errors if self.is_json or self.log_to_stderr else self.output, f"INFO    {text}")
 
     def progress(self, percent: int) -> None:
-        """Show how much is done."""
-        if not self.is_json:
+        """Show to a person at a terminal how much is done."""
+        if not self.is_json and self.output.isatty():
             filled = percent * BAR // 100
             bar = "=" * filled + (">" if filled < BAR else "")
             self._print(self.output, f"{percent:4}% [{bar:<{BAR}}]")

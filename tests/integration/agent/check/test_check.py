@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import trustme
 
-from arcgate.agent.check.command import run
-from arcgate.agent.check.model import Report, Row
+from arcgate.agent.check.command import Options, run
+from arcgate.agent.check.model import Outcome, Report, Row
 from arcgate.agent.state import ServiceLock
 from arcgate.core.errors import Hop
 from arcgate.core.names import parse_target
@@ -82,7 +82,7 @@ async def gateway(
 
 async def _check(machine: AgentMachine, *extra: str, include_all: bool = False) -> Report:
     targets = tuple(parse_target(one) for one in extra)
-    return await run(machine.paths, {}, extra=targets, resolver=machine.resolver, include_all=include_all)
+    return await run(machine.paths, {}, Options(extra=targets, include_all=include_all), resolver=machine.resolver)
 
 
 def _row(report: Report, name: str) -> Row:
@@ -106,7 +106,7 @@ async def test_with_everything_in_order_every_row_is_true(machine: AgentMachine,
     assert [row.endpoint.name for row in report.rows] == ["prefix.gw.arcgate.test", *NAMES]
     management = _row(report, "management.arcgate.test")
     passed = [one.hop for one in management.hops]
-    assert passed == [Hop.DNS, Hop.TCP, Hop.TLS, Hop.GATEWAY, Hop.TARGET]
+    assert passed == [Hop.DNS, Hop.TCP, Hop.TLS, Hop.GATEWAY, Hop.POLICY, Hop.TARGET]
     assert management.tls == "TLS 1.3"
     assert management.gateway == "prefix.gw.arcgate.test"
     assert management.is_private is None
@@ -130,7 +130,7 @@ async def test_a_check_before_connecting_takes_the_front_gateway(machine: AgentM
     machine.set_cloud(front="front.gw.arcgate.test:443", address=f"127.0.0.1:{gateway.port}")
     machine.paths.agent_configuration.unlink()
     machine.paths.agent_configuration.with_name("agentconfig.json.bak").unlink(missing_ok=True)
-    report = await run(machine.paths, {}, location="eastus", cloud="Test", resolver=machine.resolver)
+    report = await run(machine.paths, {}, Options(location="eastus", cloud="Test"), resolver=machine.resolver)
     assert report.exit_code == 0, report.lines()
     assert report.gateway_url == "https://front.gw.arcgate.test"
     assert set(gateway.subjects) == {""}
@@ -164,20 +164,24 @@ async def test_a_gateway_that_is_down_is_a_tcp_failure(machine: AgentMachine, ga
 
 
 @pytest.mark.parametrize(
-    ("answer", "words"),
+    ("answer", "where", "words"),
     [
-        (b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n", "wants authentication"),
-        (b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n", "Allow CONNECT to"),
-        (b"<html>not a proxy</html>\r\n\r\n", "did not answer CONNECT properly"),
+        (
+            b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n",
+            Hop.PROXY_AUTHENTICATION,
+            "wants authentication",
+        ),
+        (b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n", Hop.PROXY, "Allow CONNECT to"),
+        (b"<html>not a proxy</html>\r\n\r\n", Hop.PROXY, "did not answer CONNECT properly"),
     ],
 )
 async def test_an_enterprise_proxy_that_refuses_is_named(
-    machine: AgentMachine, gateway: FakeGateway, answer: bytes, words: str
+    machine: AgentMachine, gateway: FakeGateway, answer: bytes, where: Hop, words: str
 ) -> None:
     async with fake_proxy(answer) as proxy:
         machine.set(proxy_url=proxy.url)
         hop, text = _only_failure(await _check(machine))
-    assert hop is Hop.PROXY
+    assert hop is where
     assert words in text
 
 
@@ -311,3 +315,38 @@ async def test_arc_proxy_that_is_not_running_is_said_although_all_can_be_reached
     assert report.exit_code == 4
     assert "Arc Proxy       : not running" in report.lines()
     assert "start it" in report.lines()[-1]
+
+
+async def test_who_may_not_read_the_certificate_is_told_what_could_not_be_tried(
+    machine: AgentMachine, gateway: FakeGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificates = machine.paths.layout.certificates
+    machine.paths.machine_certificate.unlink()
+    monkeypatch.setattr("arcgate.agent.check.command.os.access", lambda place, _mode: place != certificates)
+    report = await _check(machine, "app.example.com:443")
+    other = _row(report, "app.example.com")
+    assert other.is_reachable is None
+    assert [one.outcome for one in other.hops][-1] is Outcome.SKIPPED
+    assert _row(report, "management.arcgate.test").is_reachable is True
+    assert "sudo" in report.lines()[-1]
+    assert report.exit_code == 0
+
+
+async def test_private_endpoints_are_demanded_of_the_agent_service_alone(
+    machine: AgentMachine, gateway: FakeGateway
+) -> None:
+    machine.resolver.addresses |= {
+        "gbl.his.arcgate.test": [address("203.0.113.9")],
+        "eastus.his.arcgate.test": [address("10.0.0.9")],
+    }
+    report = await run(machine.paths, {}, Options(expects_private=True), resolver=machine.resolver)
+    failures = {row.endpoint.name: row.failure.code for row in report.rows if row.failure is not None}
+    assert failures == {"gbl.his.arcgate.test": "ADDRESS_NOT_PRIVATE"}
+
+
+async def test_progress_goes_from_row_to_row_up_to_all(machine: AgentMachine, gateway: FakeGateway) -> None:
+    percents: list[int] = []
+    report = await run(machine.paths, {}, progress=percents.append, resolver=machine.resolver)
+    assert percents == sorted(percents)
+    assert len(percents) == len(report.rows)
+    assert percents[-1] == 100

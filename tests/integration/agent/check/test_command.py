@@ -62,6 +62,16 @@ async def test_json_holds_every_hop(machine: AgentMachine, gateway: FakeGateway)
     assert by_name[closed]["failedHop"] == "TCP"
 
 
+async def test_a_page_is_written_where_it_was_asked_for_and_never_elsewhere(
+    machine: AgentMachine, gateway: FakeGateway, tmp_path: Path
+) -> None:
+    page = tmp_path / "report.html"
+    await _check(machine, "--html", str(page))
+    assert "prefix.gw.arcgate.test" in page.read_text()
+    code, _ = await _check(machine, "--html", str(page / "below"))
+    assert code == 101
+
+
 async def test_an_endpoint_that_is_none_is_a_wrong_argument(machine: AgentMachine) -> None:
     code, output = await _check(machine, "--endpoint", "a b")
     assert code == 23

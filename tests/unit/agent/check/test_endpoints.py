@@ -74,3 +74,26 @@ def test_tls_is_expected_on_443_only_outside_the_cloud() -> None:
 def test_a_location_that_is_no_name_is_refused() -> None:
     with pytest.raises(InputError):
         _names(Surroundings(), location="east us")
+
+
+def test_the_extension_for_sql_server_has_the_names_of_its_region() -> None:
+    names = _names(Surroundings(), location="eastus2", extensions="sql")
+    assert "telemetry.eastus2.arcdataservices.com" in names
+    assert "san-af-eastus2-prod.azurewebsites.net" in names
+    assert not any("*" in name or "<" in name for name in names)
+
+
+def test_without_a_location_only_names_that_are_the_same_everywhere_are_checked() -> None:
+    assert "graph.microsoft.com" in _names(Surroundings(), extensions="sql")
+    assert not any("arcdataservices" in name for name in _names(Surroundings(), extensions="sql"))
+
+
+def test_all_extensions_hold_those_of_every_scenario() -> None:
+    everything = set(_names(Surroundings(), location="eastus", extensions="all"))
+    assert everything > set(_names(Surroundings(), location="eastus", extensions="AzureMonitorAgent"))
+    assert "eastus.handler.control.monitor.azure.com" in everything
+
+
+def test_an_extension_that_nobody_knows_is_an_input_error() -> None:
+    with pytest.raises(InputError, match="nothing"):
+        _names(Surroundings(), extensions="nothing")

@@ -1,6 +1,9 @@
 """The report of a check: table, remedies, JSON and exit code."""
 
 import json
+from pathlib import Path
+
+import jsonschema_rs
 
 from arcgate.agent.check.model import COLUMNS, Endpoint, HopResult, Outcome, Report, Row
 from arcgate.core.errors import Hop, HopError
@@ -24,6 +27,15 @@ BAD = Row(
     proxy="http://proxy.example.com:3128",
     gateway="p.gw.arcgate.test",
 )
+
+
+UNTRIED = Row(
+    Endpoint(parse_target("b.example.com:443"), "other"),
+    Way.GATEWAY,
+    "the gateway allows it",
+    (HopResult(Hop.TLS, Outcome.PASSED, 0.02), HopResult(Hop.POLICY, Outcome.SKIPPED, 0)),
+)
+SCHEMA = Path(__file__).parents[4] / "docs/reference/check-report.schema.json"
 
 
 def _report(*rows: Row, arc_proxy: str = "running") -> Report:
@@ -87,3 +99,26 @@ def test_json_names_the_failed_hop() -> None:
 
 def test_a_row_without_hops_was_not_reached() -> None:
     assert not Row(GOOD.endpoint, Way.DIRECT, "", ()).is_reachable
+
+
+def test_what_could_not_be_tried_is_neither_good_nor_bad() -> None:
+    assert UNTRIED.cells()[1] == "unknown"
+    assert _report(GOOD, UNTRIED).exit_code == 0
+    assert _report(GOOD, UNTRIED).to_json()["reachable"] is None
+    assert _report(UNTRIED, BAD).to_json()["reachable"] is False
+
+
+def test_notes_stand_at_the_end() -> None:
+    report = Report("gateway", "", "", (GOOD, UNTRIED), notes=("Run it with sudo.",))
+    assert report.lines()[-1] == "Run it with sudo."
+    assert report.to_json()["notes"] == ["Run it with sudo."]
+
+
+def test_json_is_as_its_schema_says() -> None:
+    schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
+    for rows in ((), (GOOD, BAD, UNTRIED)):
+        document = json.loads(json.dumps(_report(*rows).to_json()))
+        jsonschema_rs.validate(schema, document)
+    document["endpoints"][0]["failedHop"] = "elsewhere"
+    assert not jsonschema_rs.is_valid(schema, document)
+    assert schema["$defs"]["hopName"]["enum"] == list(Hop)

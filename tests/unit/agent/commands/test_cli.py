@@ -1,5 +1,6 @@
 """azcmagent as people and scripts meet it: exit codes, text and JSON."""
 
+import io
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +11,8 @@ import pytest
 
 from arcgate import __version__
 from arcgate.agent.commands import cli
-from arcgate.agent.machine_key import MachineKey
+from arcgate.agent.commands.console import Console
+from arcgate.agent.machine_key import MachineKey, now
 from arcgate.agent.paths import AgentPaths
 from arcgate.agent.state import AgentIdentity, ServiceLock, write_identity
 
@@ -366,3 +368,37 @@ def test_a_shell_completes_commands_flags_and_settings(
         with pytest.raises(SystemExit):
             cli.run([], {})
         assert expected in capsys.readouterr().out
+
+
+def test_rules_that_may_go_are_told_from_the_log(azcmagent: Run, paths: AgentPaths) -> None:
+    paths.prepare()
+    paths.arcproxy_log.write_text(
+        "time=2020-01-02T10:00:00Z level=info msg=started\n"
+        f"time={now().isoformat()} level=info msg=request target=graph.microsoft.com:443 way=direct\n"
+    )
+    document = azcmagent("check", "--which-rules-may-go", "--hours", "1", "-j").document
+    advice = {rule["endpoint"]: rule["advice"] for rule in document["rules"]}
+    assert advice["graph.microsoft.com"] == "keep"
+    assert advice["management.azure.com"] == "not known"
+    text = azcmagent("check", "--which-rules-may-go", "--hours", "1")
+    assert text.code == 0
+    assert "KEEP (1)\n  graph.microsoft.com" in text.output
+
+
+def test_without_a_log_nothing_is_said_of_rules(azcmagent: Run, paths: AgentPaths) -> None:
+    result = azcmagent("check", "--which-rules-may-go")
+    assert result.code == 70
+    assert "arcproxy.log" in result.output
+
+
+def test_progress_is_for_terminals_alone() -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    pipe, terminal, document = io.StringIO(), Terminal(), Terminal()
+    Console(output=pipe).progress(50)
+    Console(output=terminal).progress(50)
+    Console(is_json=True, output=document).progress(50)
+    assert (pipe.getvalue(), document.getvalue()) == ("", "")
+    assert terminal.getvalue() == "  50% [=======>       ]\n"
