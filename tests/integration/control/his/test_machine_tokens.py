@@ -5,18 +5,20 @@ import json
 import time
 import uuid
 from collections.abc import AsyncIterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from alembic.migration import MigrationContext
+from alembic.operations import Operations
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from joserfc import jwt
 from joserfc.jwk import RSAKey
 
 from arcgate.control.arm.roles import READER
-from arcgate.control.store.migrations import upgrade
 from arcgate.control.store.models import Principal
 from worlds.asgi import Reply, ask
 from worlds.control_plane import AUDIENCE, MACHINES, ControlPlane, control_plane
@@ -152,9 +154,15 @@ async def test_a_machine_is_no_service_principal(plane: ControlPlane, machine: M
 async def test_a_database_of_before_gets_its_machines_principals(plane: ControlPlane, machine: Machine) -> None:
     async with plane.context.store.write() as transaction:
         await transaction.session.execute(sa.delete(Principal).where(Principal.id == machine.principal_id))
-        await transaction.session.execute(sa.text("UPDATE alembic_version SET version_num = '0002'"))
-    await upgrade(plane.context.store)
+    async with plane.context.store.writing_connection() as connection:
+        await connection.run_sync(_upgrade_to_0003)
     assert (await machine.ask()).status == 200
+
+
+def _upgrade_to_0003(connection: sa.Connection) -> None:
+    version = import_module("arcgate.control.store.migrations.versions.0003_machine_identities")
+    with Operations.context(MigrationContext.configure(connection)):
+        version.upgrade()
 
 
 def _claims(token: str) -> dict[str, Any]:
