@@ -64,6 +64,19 @@ def code(name: str) -> Reply:
     return reply
 
 
+def nothing_for(ttl: int, minimum: int, name: str = "NOERROR") -> Reply:
+    """Answer that there is nothing, or no such name, and by the zone's SOA for how long that may be believed."""
+
+    def reply(query: dns.message.Message) -> Answer:
+        response = dns.message.make_response(query)
+        response.set_rcode(dns.rcode.from_text(name))
+        zone = f"ns.example. admin.example. 1 3600 600 86400 {minimum}"
+        response.authority.append(dns.rrset.from_text("example.", ttl, "IN", "SOA", zone))
+        return response.to_wire()
+
+    return reply
+
+
 def raw(data: bytes) -> Reply:
     """Answer with any bytes behind the query's id."""
     return lambda query: query.id.to_bytes(2, "big") + data

@@ -18,9 +18,10 @@ import structlog
 
 from arcgate import __version__
 from arcgate.core.catalogue import shipped_catalogue
-from arcgate.core.configuration import Configuration
+from arcgate.core.configuration import Configuration, GatewaySettings
 from arcgate.core.errors import ArcgateError, StateError
 from arcgate.core.hand_over import HandOverMode, HandOverPolicy
+from arcgate.core.name_cache import Lives, NameCache
 from arcgate.core.names import Address, Target, parse_target
 from arcgate.core.policy import Policy
 from arcgate.core.snapshot import Snapshot
@@ -37,6 +38,7 @@ from arcgate.gateway.signed_channels import SignedChannels
 from arcgate.gateway.spool import Spool
 from arcgate.gateway.tunnelling import Tunnelling
 from arcgate.gateway.tunnels import OpenTunnels
+from arcgate.net.caching_resolver import CachingResolver
 from arcgate.net.dialer import dial
 from arcgate.net.http_client import HttpClient
 from arcgate.net.kept_lines import KeptLines
@@ -65,9 +67,7 @@ class Worker:
         self._policy = Policy(Snapshot(), shipped_catalogue(), settings.open_networks)
         self._open_tunnels = OpenTunnels()
         self._spool = Spool(folder / "spool" / f"worker-{number}")
-        self._resolver = SystemResolver(
-            servers=settings.dns_servers, hosts=settings.hosts, timeout=settings.dns_timeout
-        )
+        self._resolver = _make_resolver(settings)
         self._control_address = parse_target(settings.control_address) if settings.control_address else None
         self._control = self._make_control()
         self._tls = NodeTls(
@@ -106,6 +106,7 @@ class Worker:
         finally:
             await cancel(*background)
             await self._control.close()
+            await self._resolver.close()
             self._spool.close()
 
     async def _drain(self) -> None:
@@ -237,6 +238,12 @@ class Worker:
         if all(port != own_port for _, own_port in self._own):
             return False
         return _is_local(address)
+
+
+def _make_resolver(settings: GatewaySettings) -> CachingResolver:
+    lives = Lives(settings.dns_least_ttl, settings.dns_most_ttl, settings.dns_negative_ttl, settings.dns_cache_names)
+    system = SystemResolver(servers=settings.dns_servers, hosts=settings.hosts, timeout=settings.dns_timeout)
+    return CachingResolver(system, NameCache(lives), most_at_once=settings.dns_lookups, clock=monotonic)
 
 
 def _is_local(address: Address) -> bool:

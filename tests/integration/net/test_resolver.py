@@ -5,16 +5,18 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from arcgate.core.errors import Hop, HopError, InputError
 from arcgate.core.names import HostName
-from arcgate.net.resolver import MOST_ADDRESSES, SystemResolver
+from arcgate.net.resolver import FAILURE_LIFE, HALF_LIFE, MOST_ADDRESSES, Found, NotResolved, SystemResolver
 from worlds.dns_server import (
     Question,
     Reply,
     alias_of,
     code,
     dns_server,
+    nothing_for,
     raw,
     records,
     silence,
@@ -176,6 +178,65 @@ async def test_the_next_server_is_asked_when_the_first_one_fails() -> None:
     async with dns_server(broken) as first, dns_server(replies) as second:
         found = await resolver(first.address, second.address).resolve(NAME)
     assert [str(address) for address in found] == ["192.0.2.1"]
+
+
+async def found(udp: dict[str, Reply], timeout: float = 5) -> Found:
+    """Return what is found of a.example with replies by type."""
+    async with dns_server({(NAME, kind): reply for kind, reply in udp.items()}) as server:
+        return await resolver(server.address, timeout=timeout).find(NAME)
+
+
+async def test_an_answer_may_be_believed_for_the_shortest_of_its_times() -> None:
+    both = {"A": records("192.0.2.1", ttl=300), "AAAA": records("2001:db8::1", ttl=200)}
+    assert (await found(both)).ttl == 200
+    assert (await found({**both, "AAAA": nothing_for(120, 90)})).ttl == 90
+    assert (await found({**both, "AAAA": NOTHING})).ttl == 300
+
+
+async def test_half_an_answer_is_believed_for_a_short_time() -> None:
+    assert (await found({"A": records("192.0.2.1", ttl=300), "AAAA": code("SERVFAIL")})).ttl == HALF_LIFE
+
+
+@pytest.mark.parametrize(
+    ("reply", "ttl", "is_definite"),
+    [
+        (nothing_for(120, 90), 90, True),
+        (nothing_for(60, 90, "NXDOMAIN"), 60, True),
+        (code("NXDOMAIN"), 0, True),
+        (NOTHING, 0, True),
+        (code("SERVFAIL"), FAILURE_LIFE, False),
+    ],
+)
+async def test_that_there_is_no_address_may_be_believed_as_long_as_the_zone_says(
+    reply: Reply, ttl: float, is_definite: bool
+) -> None:
+    with pytest.raises(NotResolved) as caught:
+        await found({"A": reply, "AAAA": reply})
+    assert (caught.value.ttl, caught.value.is_definite) == (ttl, is_definite)
+
+
+@pytest.mark.parametrize("broken", [silence, code("SERVFAIL"), code("REFUSED")])
+async def test_a_server_that_is_dead_or_fails_comes_last_until_it_has_had_its_time(broken: Reply) -> None:
+    replies: dict[Question, Reply] = {(NAME, "A"): records("192.0.2.1"), (NAME, "AAAA"): NOTHING}
+    async with (
+        dns_server({(NAME, kind): broken for kind in ("A", "AAAA")}) as first,
+        dns_server(replies) as second,
+    ):
+        asking = resolver(first.address, second.address)
+        with capture_logs() as logs:
+            await asking.resolve(NAME)
+        assert len(logs) == 1
+        first.asked.clear()
+        for _ in range(5):
+            assert await asking.resolve(NAME) == [ip_address("192.0.2.1")]
+        assert first.asked == []
+
+
+async def test_that_there_is_no_such_name_is_an_answer_and_no_other_server_is_asked() -> None:
+    async with dns_server({}) as first, dns_server({}) as second:
+        with pytest.raises(NotResolved):
+            await resolver(first.address, second.address).resolve(NAME)
+        assert second.asked == []
 
 
 async def test_fixed_hosts_come_before_dns() -> None:
