@@ -66,6 +66,8 @@ class Goal:
     bypass: tuple[HostName, ...] = ()
     extensions: tuple[ExtensionGoal, ...] = ()
     authorities: str = ""
+    takes_all: bool = False
+    """Whether the gateway is in audit mode: it takes what no rule allows too, so that it is seen."""
 
     @property
     def has_gateway(self) -> bool:
@@ -92,6 +94,7 @@ class Goal:
             "bypass": list(self.bypass),
             "extensions": [extension.to_json() for extension in self.extensions],
             "authorities": self.authorities,
+            **({"takesAll": True} if self.takes_all else {}),
         }
 
     @classmethod
@@ -109,6 +112,7 @@ class Goal:
             # Control planes of before, and goals that they gave, have neither.
             extensions=tuple(ExtensionGoal.from_json(one) for one in document.get("extensions", ())),
             authorities=_authorities(document.get("authorities", "")),
+            takes_all=document.get("takesAll") is True,
         )
 
 
@@ -168,6 +172,8 @@ class Routing:
             return Route(Way.GATEWAY, "it belongs to the control plane")
         if self._matches("allowed", self.goal.allowed, target):
             return Route(Way.GATEWAY, "the gateway allows it")
+        if self.goal.takes_all:
+            return Route(Way.GATEWAY, "the gateway is in audit mode")
         return self._without_gateway("the gateway does not carry it")
 
     def _refusal(self, target: Target) -> str:

@@ -116,6 +116,7 @@ async def _delete(call: Call) -> Response:
         row = await find(transaction.session, call, EndpointSetRow, ENDPOINT_SET_TYPE)
         if row is not None:
             check_preconditions(call, row)
+            transaction.actor = call.caller.name, call.context.clock()
             await remove(transaction, row)
     return Response(status_code=204)
 
@@ -128,8 +129,8 @@ async def remove(transaction: Transaction, row: EndpointSetRow) -> None:
 
 def _create(transaction: Transaction, call: Call, group: ResourceGroup, location: str) -> EndpointSetRow:
     name = require_name(call.parameters["name"], "endpoint set")
-    if name.lower() in {feature.lower() for feature in call.context.catalogue.features}:
-        text = f"There is a feature named {name!r}; an endpoint set needs a name of its own."
+    if name.lower() in {known.lower() for known in call.context.catalogue.names}:
+        text = f"There is a feature or scenario named {name!r}; an endpoint set needs a name of its own."
         raise ApiError(400, "InvalidResourceName", text)
     row = EndpointSetRow(
         id=str(uuid.uuid4()),

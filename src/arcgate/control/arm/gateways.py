@@ -25,6 +25,7 @@ from arcgate.core.catalogue import ALL_FEATURES, Catalogue
 from arcgate.core.errors import InputError
 from arcgate.core.hand_over import MODES
 from arcgate.core.names import parse_host_name
+from arcgate.core.policy_settings import PLAIN, check_policy, parse_policy, render_policy
 from arcgate.core.resource_ids import GATEWAY_TYPE, ResourceId
 
 READ, WRITE, DELETE = (f"{GATEWAY_TYPE}/{verb}" for verb in ("read", "write", "delete"))
@@ -41,6 +42,7 @@ class GatewayProperties(Body):
     gatewayType: str | None = None  # noqa: N815
     gatewayBypass: list[str] | None = Field(None, max_length=MOST_BYPASSED)  # noqa: N815
     handOver: str | None = None  # noqa: N815
+    policy: dict[str, Any] | None = None
     signedChannels: bool | None = None  # noqa: N815
     gatewayId: ReadOnly = None  # noqa: N815
     gatewayEndpoint: ReadOnly = None  # noqa: N815
@@ -94,6 +96,7 @@ def render(row: GatewayRow, suffix: str) -> dict[str, Any]:
             "gatewayBypass": row.bypass,
             # The original has no such property: whoever sets none never sees it.
             **({"handOver": row.hand_over} if row.hand_over else {}),
+            **({"policy": row.policy} if row.policy else {}),
             **({"signedChannels": True} if row.signed_channels else {}),
         },
     }
@@ -159,6 +162,7 @@ async def _delete(call: Call) -> Response:
         if row is None:
             return Response(status_code=204)
         await release_machines(transaction, call, row, force=call.option("force").lower() == "true")
+        transaction.actor = call.caller.name, call.context.clock()
         await remove(transaction, row)
         operation = await record_done(transaction, call, DELETE, row.resource_id, None)
     return Response(status_code=202, headers=polling_headers(call, operation, row.location))
@@ -253,16 +257,34 @@ async def _given(session: AsyncSession, call: Call, given: GatewayProperties) ->
         text = f"The gateway type {given.gatewayType[:60]!a} is not supported; it is Public."
         raise ApiError(400, "InvalidGatewayType", text, target="properties.gatewayType")
     if given.allowedFeatures is not None:
-        statement = select(EndpointSetRow.name).where(EndpointSetRow.tenant_id == call.caller.tenant_id)
-        sets = list((await session.execute(statement)).scalars())
+        sets = await endpoint_set_names(session, call)
         changes["allowed_features"] = canonical_features(given.allowedFeatures, sets, call.context.catalogue)
     if given.gatewayBypass is not None:
         changes["bypass"] = _host_names(given.gatewayBypass)
+    if "policy" in given.model_fields_set:
+        changes["policy"] = await policy_of(session, call, given.policy)
     if given.handOver is not None:
         changes["hand_over"] = _mode(given.handOver)
     if given.signedChannels is not None:
         changes["signed_channels"] = given.signedChannels
     return changes
+
+
+async def endpoint_set_names(session: AsyncSession, call: Call) -> list[str]:
+    """Return the names of the tenant's endpoint sets."""
+    statement = select(EndpointSetRow.name).where(EndpointSetRow.tenant_id == call.caller.tenant_id)
+    return list((await session.execute(statement)).scalars())
+
+
+async def policy_of(session: AsyncSession, call: Call, document: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Return policy settings as they are kept, None when they say nothing; raises ApiError 400 (InvalidPolicy)."""
+    try:
+        settings = parse_policy(document)
+        check_policy(settings, call.context.catalogue)
+    except InputError as error:
+        raise refuse_input(error, "InvalidPolicy", "properties.policy") from None
+    canonical_features(list(settings.audited_features), await endpoint_set_names(session, call), call.context.catalogue)
+    return None if settings == PLAIN else render_policy(settings)
 
 
 def canonical_features(names: list[str], endpoint_sets: list[str], catalogue: Catalogue) -> list[str]:
@@ -281,7 +303,7 @@ def canonical_features(names: list[str], endpoint_sets: list[str], catalogue: Ca
     if ALL_FEATURES in names and len(names) > 1:
         text = "'*' stands for all features and can't stand beside others in allowedFeatures."
         raise ApiError(400, "InvalidAllowedFeatures", text, target=target)
-    spelled = {name.lower(): name for name in (*endpoint_sets, *catalogue.features, ALL_FEATURES)}
+    spelled = {name.lower(): name for name in (*endpoint_sets, *catalogue.names, ALL_FEATURES)}
     return list(dict.fromkeys(spelled[name.lower()] for name in names))
 
 

@@ -7,7 +7,7 @@ from sqlalchemy import ColumnElement, literal, select, union_all
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute
 
-from arcgate.control.arm import endpoint_sets, gateways, machines
+from arcgate.control.arm import endpoint_sets, gateways, machine_groups, machines
 from arcgate.control.arm.endpoint import PAGING, Call, Verb, arm_route
 from arcgate.control.arm.fields import ReadOnly, ResourceBody, require_location, require_name
 from arcgate.control.arm.filters import GROUP_FIELDS, RESOURCE_FIELDS, caseless, parse_filter, tag_conditions
@@ -18,19 +18,27 @@ from arcgate.control.arm.stamps import check_preconditions, etag_of, stamp_chang
 from arcgate.control.arm.versions import RESOURCES
 from arcgate.control.context import ControlContext
 from arcgate.control.store import Transaction
-from arcgate.control.store.models import EndpointSetRow, ExtensionRow, GatewayRow, MachineRow, ResourceGroup
-from arcgate.core.resource_ids import ENDPOINT_SET_TYPE, EXTENSION_TYPE, GATEWAY_TYPE, MACHINE_TYPE
+from arcgate.control.store.models import (
+    EndpointSetRow,
+    ExtensionRow,
+    GatewayRow,
+    MachineGroupRow,
+    MachineRow,
+    ResourceGroup,
+)
+from arcgate.core.resource_ids import ENDPOINT_SET_TYPE, EXTENSION_TYPE, GATEWAY_TYPE, MACHINE_GROUP_TYPE, MACHINE_TYPE
 
 GROUP_TYPE = "Microsoft.Resources/resourceGroups"
 _NAMESPACE = "Microsoft.Resources/subscriptions/resourceGroups"
 READ, WRITE, DELETE = (f"{_NAMESPACE}/{verb}" for verb in ("read", "write", "delete"))
 READ_RESOURCES = "Microsoft.Resources/subscriptions/resources/read"
 
-_TYPES: dict[str, type[GatewayRow | MachineRow | ExtensionRow | EndpointSetRow]] = {
+_TYPES: dict[str, type[GatewayRow | MachineRow | ExtensionRow | EndpointSetRow | MachineGroupRow]] = {
     GATEWAY_TYPE: GatewayRow,
     MACHINE_TYPE: MachineRow,
     EXTENSION_TYPE: ExtensionRow,
     ENDPOINT_SET_TYPE: EndpointSetRow,
+    MACHINE_GROUP_TYPE: MachineGroupRow,
 }
 
 
@@ -163,6 +171,10 @@ async def _empty(transaction: Transaction, call: Call, group: ResourceGroup) -> 
     statement = select(EndpointSetRow).where(EndpointSetRow.group_key == group.key)
     for endpoint_set in (await session.execute(statement)).scalars().all():
         await endpoint_sets.remove(transaction, endpoint_set)
+    for one in (
+        (await session.execute(select(MachineGroupRow).where(MachineGroupRow.group_key == group.key))).scalars().all()
+    ):
+        await machine_groups.remove(transaction, one)
 
 
 async def _list_resources(call: Call) -> Response:

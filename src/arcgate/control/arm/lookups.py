@@ -8,9 +8,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from arcgate.control.arm.endpoint import Call
 from arcgate.control.arm.paging import visible
 from arcgate.control.failures import ApiError
-from arcgate.control.store.models import EndpointSetRow, GatewayRow, MachineRow, ResourceGroup
+from arcgate.control.store.models import EndpointSetRow, GatewayRow, MachineGroupRow, MachineRow, ResourceGroup
 
-ResourceRow = TypeVar("ResourceRow", GatewayRow, MachineRow, EndpointSetRow)
+ResourceRow = TypeVar("ResourceRow", GatewayRow, MachineRow, EndpointSetRow, MachineGroupRow)
 
 
 def group_key(call: Call) -> str:

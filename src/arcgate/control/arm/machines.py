@@ -146,6 +146,7 @@ async def _patch(call: Call) -> Response:
         row = await require(transaction.session, call, MachineRow, MACHINE_TYPE)
         check_preconditions(call, row)
         _require_same_identity(row, vm_id, public_key)
+        had = row.tags or {}
         if "tags" in body.model_fields_set:
             row.tags = body.tags or {}
         if "kind" in body.model_fields_set:
@@ -153,6 +154,8 @@ async def _patch(call: Call) -> Response:
         merged = {**row.properties, **{key: value for key, value in given.items() if key in WRITABLE}}
         row.properties = _checked_size({key: value for key, value in merged.items() if value is not None})
         stamp_change(row, call)
+        if row.tags != had:  # they decide on the machine's groups
+            await publish_machine(transaction, row)
         return await _answer(call, transaction.session, row)
 
 

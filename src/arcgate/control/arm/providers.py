@@ -40,7 +40,15 @@ _ALL = (
     ),
     Provider(
         "Arcgate.Network",
-        ("endpointSets", "auditRecords", "openTunnels", "servicePrincipals", "externalPrincipals", "deviceCodes"),
+        (
+            "endpointSets",
+            "machineGroups",
+            "auditRecords",
+            "openTunnels",
+            "servicePrincipals",
+            "externalPrincipals",
+            "deviceCodes",
+        ),
         ARCGATE,
     ),
     Provider(

@@ -5,8 +5,16 @@ from collections.abc import Iterable
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from arcgate.control.arm.policy_history import publish_policy
 from arcgate.control.store import Transaction
-from arcgate.control.store.models import EndpointSetRow, GatewayRow, MachineCertificate, MachineRow, SettingRow
+from arcgate.control.store.models import (
+    EndpointSetRow,
+    GatewayRow,
+    MachineCertificate,
+    MachineGroupRow,
+    MachineRow,
+    SettingRow,
+)
 from arcgate.core.snapshot import Kind
 
 
@@ -21,7 +29,7 @@ def gateway_topic(prefix: str) -> str:
 
 
 def endpoint_sets_topic(tenant_id: str) -> str:
-    """Return the topic of all endpoint sets of a tenant."""
+    """Return the topic of all endpoint sets and machine groups of a tenant."""
     return f"endpointSets:{tenant_id}"
 
 
@@ -34,15 +42,16 @@ async def publish_gateway(transaction: Transaction, row: GatewayRow) -> int:
         "allowedFeatures": row.allowed_features,
         "bypass": row.bypass,  # for agents' goals; nodes have no use for it
         **({"handOver": row.hand_over} if row.hand_over else {}),
+        **({"policy": row.policy} if row.policy else {}),
         **({"signedChannels": True} if row.signed_channels else {}),
     }
-    return await transaction.publish(Kind.GATEWAY, row.prefix, body)
+    return await publish_policy(transaction, Kind.GATEWAY, row.prefix, row, body)
 
 
 async def withdraw_gateway(transaction: Transaction, row: GatewayRow) -> int:
     """Publish that a gateway is gone."""
     transaction.announce(gateway_topic(row.prefix))
-    return await transaction.publish(Kind.GATEWAY, row.prefix, None)
+    return await publish_policy(transaction, Kind.GATEWAY, row.prefix, row, None)
 
 
 async def publish_machine(transaction: Transaction, row: MachineRow) -> int:
@@ -56,6 +65,7 @@ async def publish_machine(transaction: Transaction, row: MachineRow) -> int:
         "tenantId": row.tenant_id,
         "gateway": gateway.prefix if gateway is not None else None,
         "revokedSerials": await revoked_serials(session, row.id),
+        **({"tags": row.tags} if row.tags else {}),
     }
     return await transaction.publish(Kind.MACHINE, row.id, body)
 
@@ -75,13 +85,34 @@ async def publish_endpoint_set(transaction: Transaction, row: EndpointSetRow) ->
         "endpoints": row.endpoints,
         "allowPrivate": row.allow_private,
     }
-    return await transaction.publish(Kind.ENDPOINT_SET, row.key, body)
+    return await publish_policy(transaction, Kind.ENDPOINT_SET, row.key, row, body)
 
 
 async def withdraw_endpoint_set(transaction: Transaction, row: EndpointSetRow) -> int:
     """Publish that an endpoint set is gone."""
     transaction.announce(endpoint_sets_topic(row.tenant_id))
-    return await transaction.publish(Kind.ENDPOINT_SET, row.key, None)
+    return await publish_policy(transaction, Kind.ENDPOINT_SET, row.key, row, None)
+
+
+async def publish_machine_group(transaction: Transaction, row: MachineGroupRow) -> int:
+    """Publish a machine group as its row is now."""
+    transaction.announce(endpoint_sets_topic(row.tenant_id))
+    body = {
+        "name": row.name,
+        "tenantId": row.tenant_id,
+        "tags": row.match_tags,
+        "allowedFeatures": row.allowed_features,
+        "mode": row.mode,
+        "auditedFeatures": row.audited_features,
+        "limits": row.limits,
+    }
+    return await publish_policy(transaction, Kind.MACHINE_GROUP, row.key, row, body)
+
+
+async def withdraw_machine_group(transaction: Transaction, row: MachineGroupRow) -> int:
+    """Publish that a machine group is gone."""
+    transaction.announce(endpoint_sets_topic(row.tenant_id))
+    return await publish_policy(transaction, Kind.MACHINE_GROUP, row.key, row, None)
 
 
 async def gateway_of(session: AsyncSession, machine_id: str) -> GatewayRow | None:

@@ -92,6 +92,7 @@ GATEWAY_OPERATOR = Role(
         "Microsoft.HybridCompute/operations/read",
         "Microsoft.Resources/subscriptions/resourceGroups/read",
         "Arcgate.Network/endpointSets/*",
+        "Arcgate.Network/machineGroups/*",
         "Arcgate.Network/*/read",
     ),
 )

@@ -13,8 +13,9 @@ from arcgate.core.catalogue import Catalogue
 from arcgate.core.configuration import Configuration
 from arcgate.core.names import HostName
 from arcgate.core.patterns import DEFAULT_PORT, EndpointPattern, parse_pattern
-from arcgate.core.policy import rules_of
+from arcgate.core.policy_settings import Mode
 from arcgate.core.routing import Goal
+from arcgate.core.rules import rules_of
 from arcgate.core.snapshot import Entry, Gateway, Kind, Snapshot, parse_endpoint_set, parse_gateway, parse_machine
 
 
@@ -44,6 +45,7 @@ def goal_of(
         allowed=_allowed(found, sets, catalogue),
         control=control,
         bypass=tuple(HostName(name) for name in gateway.body.get("bypass", ())),
+        takes_all=found.policy.mode is Mode.AUDIT,
     )
 
 
@@ -58,22 +60,23 @@ def control_patterns(configuration: Configuration) -> tuple[EndpointPattern, ...
 
 def catalogue_mark(catalogue: Catalogue) -> str:
     """Return a digest of the catalogue's patterns; published, so that a new catalogue raises goals' revisions."""
-    lines = (
-        f"{feature.name} {pattern.text}\n" for feature in catalogue.features.values() for pattern in feature.endpoints
-    )
-    return hashlib.sha256("".join(lines).encode()).hexdigest()[:16]
+    features = (f"{one.name} {endpoint}\n" for one in catalogue.features.values() for endpoint in one.endpoints)
+    scenarios = (f"{one.name} {endpoint.text}\n" for one in catalogue.scenarios.values() for endpoint in one.endpoints)
+    return hashlib.sha256("".join((*features, *scenarios)).encode()).hexdigest()[:16]
 
 
 def _allowed(gateway: Gateway, sets: list[Entry], catalogue: Catalogue) -> tuple[EndpointPattern, ...]:
     parsed: Mapping[str, Any] = MappingProxyType(
         {entry.key: parse_endpoint_set(entry.key, entry.body) for entry in sets if entry.body is not None}
     )
-    rules = rules_of(gateway, Snapshot(endpoint_sets=parsed), catalogue)
+    # What a machine's groups take away stays with the gateway too, which refuses it: nothing of it may go directly.
+    names = (*gateway.allowed_features, *gateway.policy.audited_features)
+    rules = rules_of(gateway, Snapshot(endpoint_sets=parsed), catalogue, names)
     return tuple({rule.pattern.text: rule.pattern for rule in rules}.values())
 
 
 def _concerns(entry: Entry, gateway: Gateway) -> bool:
-    wanted = {name.lower() for name in gateway.allowed_features}
+    wanted = {name.lower() for name in (*gateway.allowed_features, *gateway.policy.audited_features)}
     name = entry.key.rpartition("/")[2]
     if "*" not in wanted and name not in wanted:
         return False

@@ -8,6 +8,7 @@ still holds when it commits. Reading transactions see one state of the database.
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import event, select, update
@@ -41,6 +42,8 @@ class Transaction:
     def __init__(self, session: AsyncSession) -> None:
         self.session = session
         self.topics: set[str] = set()
+        self.actor: tuple[str, datetime] | None = None
+        """Who writes, and when, for the history of the policy; None: what the rows' stamps say."""
         self._revision: int | None = None
 
     async def revision(self) -> int:
