@@ -3,7 +3,7 @@
 VENV ?= .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest --durations=10 --durations-min=1
-SCRIPTS := scripts/setup-venv scripts/install-test-packages scripts/install-azure-clients scripts/build-packages .ci/run \
+SCRIPTS := scripts/setup-venv scripts/install-test-packages scripts/install-azure-clients scripts/build-packages scripts/make-bare-system .ci/run \
 	$(wildcard packaging/*.sh)
 LOCK := uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
@@ -32,6 +32,7 @@ test-integration: setup test-packages azure-clients ## Run the tests with socket
 	$(PYTEST) tests/integration
 
 test-net: setup test-packages ## Run the tests in networks of namespaces (as root)
+	@scripts/make-bare-system >/dev/null
 	$(PYTEST) tests/net
 
 test-packages:
