@@ -13,6 +13,10 @@ from arcgate.wire.heads import RequestHead, RequestReader
 from worlds.fake_gateway import LOOPBACK, carry
 
 ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
+WANTS_BASIC = (
+    b'HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic realm="the, proxy"\r\n'
+    b"Content-Length: 0\r\n\r\n"
+)
 
 
 @dataclass
@@ -23,6 +27,8 @@ class FakeProxy:
     """Local ports of targets; others are dialled as they are written, on 127.0.0.1."""
     answer: bytes = ESTABLISHED
     is_silent: bool = False
+    wants: str = ""
+    """Value of Proxy-Authorization without which it answers 407."""
     heads: list[RequestHead] = field(default_factory=list)
     port: int = 0
     _listener: Listener | None = None
@@ -59,6 +65,10 @@ class FakeProxy:
         self.heads.append(head)
         if self.is_silent:
             await asyncio.Event().wait()
+        if self.wants and head.all("proxy-authorization") != [self.wants]:
+            await client.send(WANTS_BASIC)
+            await close_gently(client)
+            return
         if head.method != "CONNECT" or b" 200" not in self.answer.rpartition(b"HTTP/1.")[2][:5]:
             await client.send(self.answer)
             await close_gently(client)

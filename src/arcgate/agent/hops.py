@@ -1,6 +1,6 @@
 """The first hops of an outgoing connection: name, address, enterprise proxy. Gateways are `agent.channels`' part."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from arcgate.agent.surroundings import Surroundings
 from arcgate.agent.trust import Trust
@@ -8,9 +8,11 @@ from arcgate.core.addresses import NEVER_A_TARGET, AddressClass, classify
 from arcgate.core.errors import Hop, HopError
 from arcgate.core.names import Address, Target
 from arcgate.core.urls import Url
-from arcgate.net.dialer import dial, through_proxy
+from arcgate.net.dialer import dial, start_tls
+from arcgate.net.enterprise_proxies import EnterpriseProxies
 from arcgate.net.resolver import Resolver
 from arcgate.net.streams import ByteStream, SocketStream
+from arcgate.wire.heads import Fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +21,7 @@ class Hops:
 
     resolver: Resolver
     trust: Trust
+    proxies: EnterpriseProxies = field(default_factory=EnterpriseProxies)
 
     async def addresses_of(self, target: Target) -> list[Address]:
         """Return the addresses of the target's host; raises HopError (DNS)."""
@@ -56,15 +59,48 @@ class Hops:
                 remedy="Check proxy.url ('azcmagent config get proxy.url'), and that the proxy is running.",
             ) from None
 
-    async def by_proxy(self, proxy: Url, target: Target, surroundings: Surroundings) -> ByteStream:
-        """Return a tunnel to the target through the enterprise proxy; raises HopError (PROXY)."""
+    async def open_proxy(self, proxy: Url, surroundings: Surroundings) -> ByteStream:
+        """Return a connection to the enterprise proxy, with TLS to an https one; raises HopError (PROXY)."""
         stream = await self.dial_proxy(proxy, surroundings)
-        context = self.trust.servers(surroundings.ca_pem) if proxy.is_tls else None
+        if not proxy.is_tls:
+            return stream
+        context = self.trust.servers(surroundings.ca_pem)
         try:
-            return await through_proxy(proxy, stream, target, surroundings.timeouts.answer, context)
+            return await start_tls(
+                stream, context, str(proxy.target.host), surroundings.timeouts.handshake, hop=Hop.PROXY
+            )
         except BaseException:
             await stream.close()
             raise
+
+    async def by_proxy(self, proxy: Url, target: Target, surroundings: Surroundings) -> ByteStream:
+        """Return a tunnel to the target through the enterprise proxy, or another one that is set for when it fails.
+
+        Raises HopError (PROXY).
+        """
+
+        async def tunnel(one: Url) -> ByteStream:
+            limit, access = surroundings.timeouts.answer, surroundings.proxy_access
+            return await self.proxies.tunnel(one, lambda: self.open_proxy(one, surroundings), target, limit, access)
+
+        return await self.proxies.first_working((proxy, *surroundings.further_proxies), tunnel)
+
+    async def ready_proxy(
+        self, proxy: Url, uri: bytes, target: Target, surroundings: Surroundings
+    ) -> tuple[ByteStream, Fields, Url]:
+        """Return a connection to a proxy for a request in absolute form, the fields that it needs, and the proxy."""
+        found: list[tuple[Fields, Url]] = []
+
+        async def ready(one: Url) -> ByteStream:
+            limit, access = surroundings.timeouts.answer, surroundings.proxy_access
+            stream, fields = await self.proxies.ready_for(
+                one, lambda: self.open_proxy(one, surroundings), uri, target, limit, access
+            )
+            found.append((fields, one))
+            return stream
+
+        stream = await self.proxies.first_working((proxy, *surroundings.further_proxies), ready)
+        return stream, *found[-1]
 
     async def towards(self, target: Target, surroundings: Surroundings) -> ByteStream:
         """Return a connection to a gateway's front door, by the enterprise proxy when there is one."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import structlog
 
 from arcgate.agent.channels import Channel, GatewayChannels, explain, last_words
+from arcgate.agent.early_answers import EarlyAnswers
 from arcgate.agent.hops import Hops
 from arcgate.agent.surroundings import GatewayPlace, Surroundings
 from arcgate.agent.trust import Trust
@@ -19,11 +20,13 @@ from arcgate.core.names import Target
 from arcgate.core.routing import Route, Way
 from arcgate.core.urls import Url
 from arcgate.net.channel import ChannelTunnel
-from arcgate.net.dialer import ConnectRefused, connect_through, start_tls
+from arcgate.net.dialer import ConnectRefused, connect_through
+from arcgate.net.early_tunnel import EarlyTunnel
 from arcgate.net.resolver import Resolver
-from arcgate.net.streams import ByteStream, PrefixedStream
-from arcgate.wire.connect import CORRELATION_FIELD, HAND_OVER_FIELD
+from arcgate.net.streams import ByteStream, PrefixedStream, StreamReset
+from arcgate.wire.connect import CORRELATION_FIELD, HAND_OVER_FIELD, format_connect
 from arcgate.wire.frames import FRAMES_FIELD, FRAMES_VERSION
+from arcgate.wire.heads import Fields
 
 HELD_END = 30.0
 """Seconds that the end of a raw direction waits for the other one where an enterprise proxy is on the way: Squid,
@@ -66,6 +69,7 @@ class Outbound:
         self._surroundings = surroundings
         self.hops = Hops(resolver, Trust())
         self.channels = GatewayChannels(self.hops, kept_channels)
+        self.early = EarlyAnswers()
 
     @property
     def surroundings(self) -> Surroundings:
@@ -86,6 +90,7 @@ class Outbound:
             case Way.GATEWAY:
                 assert now.gateway is not None
                 stream, agreed = await self._by_gateway(now.gateway, target, now, correlation_id)
+                self.early.worked(target)
                 return Tunnel(stream, route, now.gateway.name, agreed)
             case Way.ENTERPRISE if now.proxy is not None:
                 return Tunnel(await self.hops.by_proxy(now.proxy, target, now), route)
@@ -94,23 +99,44 @@ class Outbound:
             case _:
                 raise refused(target, route)
 
-    async def open_to_proxy(self) -> tuple[ByteStream, Url]:
-        """Return a connection to the enterprise proxy itself, for absolute-form requests; raises HopError (PROXY)."""
+    def open_early(self, target: Target, *, correlation_id: str, route: Route) -> EarlyTunnel | None:
+        """Send a CONNECT on a warm channel, for a client that needn't wait for its answer.
+
+        None when the answer has to be waited for: the target is not known to be allowed, no channel is warm, or early
+        answers are not wanted. Raises StateError.
+        """
+        now = self.surroundings
+        if now.gateway is None or not self.early.may(target, route, now):
+            return None
+        channel = self.channels.acquire_warm(now.gateway, now)
+        if channel is None:
+            return None
+        try:
+            channel.tls.send_now(format_connect(target, _fields(correlation_id, now)))
+        except StreamReset:
+            self.channels.done(channel, is_reusable=False)
+            channel.tls.abort()
+            return None
+        return EarlyTunnel(
+            channel.tls,
+            target,
+            via=now.gateway.name,
+            hand_over=now.hand_over.mode,
+            hold_end=_held_end(channel, now),
+            on_done=lambda is_reusable: self.channels.done(channel, is_reusable=is_reusable),
+        )
+
+    async def open_to_proxy(self, uri: bytes, target: Target) -> tuple[ByteStream, Fields, Url]:
+        """Return a connection to an enterprise proxy for a request in absolute form, with the fields that it needs.
+
+        Raises HopError (PROXY).
+        """
         now = self.surroundings
         if now.problem is not None:
             raise now.problem.with_traceback(None)
         if now.proxy is None:
             raise HopError(Hop.PROXY, "PROXY_NOT_SET", "No enterprise proxy is set.", remedy="Retry the request.")
-        stream: ByteStream = await self.hops.dial_proxy(now.proxy, now)
-        if not now.proxy.is_tls:
-            return stream, now.proxy
-        context = self.hops.trust.servers(now.ca_pem)
-        host, limit = str(now.proxy.target.host), now.timeouts.handshake
-        try:
-            return await start_tls(stream, context, host, limit, hop=Hop.PROXY), now.proxy
-        except BaseException:
-            await stream.close()
-            raise
+        return await self.hops.ready_proxy(now.proxy, uri, target, now)
 
     async def open_for_agent(self, target: Target) -> ByteStream:
         """Return a connection for the agent's own HTTPS requests; raises HopError or StateError.
@@ -187,12 +213,7 @@ class Outbound:
         self, channel: Channel, target: Target, now: Surroundings, correlation_id: str
     ) -> tuple[ByteStream, HandOverPolicy]:
         """Return a tunnel on the channel, which is done with when the tunnel is, and the agreement; raises HopError."""
-        gateway, mode = channel.kind.gateway, now.hand_over.mode
-        fields = (
-            (CORRELATION_FIELD, correlation_id),
-            (FRAMES_FIELD, FRAMES_VERSION),
-            *(((HAND_OVER_FIELD, mode),) if mode is not HandOverMode.OFF else ()),
-        )
+        gateway, fields = channel.kind.gateway, _fields(correlation_id, now)
         try:
             stream, answer = await connect_through(
                 channel.tls, target, now.timeouts.answer, hop=Hop.GATEWAY, via=gateway.name, fields=fields
@@ -212,15 +233,27 @@ class Outbound:
         if answer.get(FRAMES_FIELD.lower()) != FRAMES_VERSION:
             self.channels.done(channel, is_reusable=False)
             return stream, NO_HAND_OVER
+        self.early.spoke_frames(channel.kind.gateway)
         agreed = now.hand_over.limited_to(parse_mode(answer.get(HAND_OVER_FIELD.lower(), "")))
         tunnel = ChannelTunnel(
             channel.tls,
             stream.take_prefix() if isinstance(stream, PrefixedStream) else b"",
             may_hand_over=agreed.mode is not HandOverMode.OFF,
-            hold_end=HELD_END if now.proxy_towards(channel.kind.gateway.dialled) else 0,
+            hold_end=_held_end(channel, now),
             on_done=lambda is_reusable: self.channels.done(channel, is_reusable=is_reusable),
         )
         return tunnel, agreed
+
+
+def _fields(correlation_id: str, now: Surroundings) -> Fields:
+    """Return what a CONNECT to a gateway says and offers."""
+    mode = now.hand_over.mode
+    fields = ((CORRELATION_FIELD, correlation_id), (FRAMES_FIELD, FRAMES_VERSION))
+    return fields if mode is HandOverMode.OFF else (*fields, (HAND_OVER_FIELD, mode))
+
+
+def _held_end(channel: Channel, now: Surroundings) -> float:
+    return HELD_END if now.proxy_towards(channel.kind.gateway.dialled) else 0
 
 
 def refused(target: Target, route: Route) -> HopError:

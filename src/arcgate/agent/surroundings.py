@@ -12,6 +12,7 @@ from arcgate.core.names import HostName, Target
 from arcgate.core.patterns import EndpointPattern
 from arcgate.core.routing import Goal, Routing
 from arcgate.core.urls import Url
+from arcgate.net.proxy_mechanisms import ProxyAccess
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,10 @@ class Surroundings:
 
     routing: Routing = field(default_factory=lambda: Routing(Goal()))
     proxy: Url | None = None
-    """The enterprise proxy, proxy.url."""
+    """The enterprise proxy, proxy.url; the first one of several."""
+    further_proxies: tuple[Url, ...] = ()
+    """Those that are tried when it doesn't work."""
+    proxy_access: ProxyAccess = field(default_factory=ProxyAccess)
     gateway_address: Target | None = None
     """The setting gateway.address: dialled in place of the gateway's own name."""
     front: GatewayPlace | None = None
@@ -65,6 +69,8 @@ class Surroundings:
     timeouts: Timeouts = Timeouts()
     hand_over: HandOverPolicy = field(default_factory=HandOverPolicy)
     """Which tunnels may leave the channel's TLS, and when (arcproxy.handover)."""
+    answers_early: bool = False
+    """Whether clients get their 200 before the gateway's, where that can be (arcproxy.earlyanswer)."""
     problem: ArcgateError | None = None
     """Why the ways are not known: a file was damaged before it was ever read. Nothing is opened then."""
 

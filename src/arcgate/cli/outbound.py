@@ -8,8 +8,10 @@ from ipaddress import ip_address, ip_network
 from arcgate.core.errors import Hop, HopError, InputError
 from arcgate.core.names import Target, parse_target
 from arcgate.core.urls import Url, parse_url
-from arcgate.net.dialer import dial, through_proxy
+from arcgate.net.dialer import dial, start_tls
+from arcgate.net.enterprise_proxies import EnterpriseProxies
 from arcgate.net.http_client import HttpClient
+from arcgate.net.proxy_mechanisms import ProxyAccess
 from arcgate.net.resolver import Resolver, SystemResolver
 from arcgate.net.streams import ByteStream
 from arcgate.net.tls import client_context
@@ -26,6 +28,7 @@ class Outbound:
     ca_pem: str = ""
     environment: Mapping[str, str] = field(default_factory=lambda: os.environ)
     resolver: Resolver = field(default_factory=SystemResolver)
+    proxies: EnterpriseProxies = field(default_factory=EnterpriseProxies)
 
     async def open_stream(self, target: Target) -> ByteStream:
         """Return a stream to the target; raises HopError or InputError (a malformed proxy variable)."""
@@ -39,6 +42,9 @@ class Outbound:
         return await dial(addresses, target.port, DIAL_TIMEOUT)
 
     async def _through(self, proxy: Url, target: Target) -> ByteStream:
+        return await self.proxies.tunnel(proxy, lambda: self._dial_proxy(proxy), target, DIAL_TIMEOUT, ProxyAccess())
+
+    async def _dial_proxy(self, proxy: Url) -> ByteStream:
         try:
             opened = await self._dial(proxy.target)
         except HopError as error:
@@ -49,9 +55,11 @@ class Outbound:
                 cause=error.sentence.rstrip("."),
                 remedy="Correct HTTPS_PROXY, or exempt this endpoint with NO_PROXY.",
             ) from None
+        if not proxy.is_tls:
+            return opened
+        context = client_context(ca_pem=self.ca_pem)
         try:
-            context = client_context(ca_pem=self.ca_pem) if proxy.is_tls else None
-            return await through_proxy(proxy, opened, target, DIAL_TIMEOUT, context)
+            return await start_tls(opened, context, str(proxy.target.host), DIAL_TIMEOUT, hop=Hop.PROXY)
         except BaseException:
             await opened.close()
             raise

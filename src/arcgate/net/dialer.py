@@ -1,17 +1,19 @@
-"""Outbound connections: to addresses that somebody has checked already, and through HTTP proxies by CONNECT."""
+"""Outbound connections: to addresses that somebody has checked already, with TLS, and on by CONNECT.
+
+What enterprise proxies want beyond a CONNECT is in `net.enterprise_proxies`.
+"""
 
 import asyncio
-import base64
 import errno
 import os
 import re
 import socket
 import ssl
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from arcgate.core.errors import Hop, HopError
 from arcgate.core.names import Address, Target
-from arcgate.core.urls import Url
 from arcgate.net.deadlines import within
 from arcgate.net.streams import ByteStream, PrefixedStream, SocketStream, StreamReset
 from arcgate.net.tasks import cancel
@@ -202,20 +204,61 @@ async def connect_through(
     `hop` is PROXY for an enterprise proxy and GATEWAY for a gateway, `via` its name for messages. Raises
     ConnectRefused or HopError. The caller closes `stream` on failure.
     """
+    answer = await ask(stream, format_connect(target, fields), timeout, hop, via, f"CONNECT {target}")
+    if answer.is_success:
+        return (PrefixedStream(answer.body, stream) if answer.body else stream), answer.head.fields
+    raise refused_connect(hop, via, target, answer)
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectAnswer:
+    """What a proxy or gateway answered; `body` is what came behind the head, of a refusal its page."""
+
+    head: ResponseHead
+    body: bytes
+    has_body: bool = True
+    """False for answers to HEAD, whatever their length field says."""
+
+    @property
+    def status(self) -> int:
+        """The status code."""
+        return self.head.status
+
+    @property
+    def is_success(self) -> bool:
+        """Whether a tunnel begins."""
+        return 200 <= self.head.status < 300
+
+    @property
+    def refusal(self) -> Refusal:
+        """What a refusal says."""
+        return parse_refusal(self.head.status, self.head.fields, self.body)
+
+    @property
+    def keeps_connection(self) -> bool:
+        """Whether another request may follow on the connection: nothing of this answer is still to come."""
+        options = f"{self.head.first('connection')},{self.head.first('proxy-connection')}".lower()
+        length = self.head.first("content-length") if self.has_body else "0"
+        return "close" not in options and _LENGTH.match(length) is not None and int(length) == len(self.body)
+
+
+async def ask(
+    stream: ByteStream, request: bytes, timeout: float, hop: Hop, via: str, what: str, *, has_body: bool = True
+) -> ConnectAnswer:
+    """Send a request and return its answer; raises HopError. Answers to HEAD have no body."""
     reader = ResponseReader()
     try:
         with within(timeout):
-            await stream.send(format_connect(target, fields))
+            await stream.send(request)
             while (head := reader.feed(await _receive(stream))) is None:
                 pass
-            body = b"" if 200 <= head.status < 300 else await _read_body(stream, reader.rest, head)
+            if 200 <= head.status < 300 or not has_body:
+                return ConnectAnswer(head, reader.rest, has_body)
+            return ConnectAnswer(head, await _read_body(stream, reader.rest, head))
     except TimeoutError:
-        raise _no_answer(hop, via, f"no answer to CONNECT {target} in {timeout:g} s") from None
+        raise no_answer(hop, via, f"no answer to {what} in {timeout:g} s") from None
     except (StreamReset, HeadError) as error:
-        raise _no_answer(hop, via, str(error)) from None
-    if 200 <= head.status < 300:
-        return (PrefixedStream(reader.rest, stream) if reader.rest else stream), head.fields
-    raise _refused(hop, via, target, parse_refusal(head.status, head.fields, body), head.phrase)
+        raise no_answer(hop, via, str(error)) from None
 
 
 async def _receive(stream: ByteStream) -> bytes:
@@ -227,8 +270,7 @@ async def _receive(stream: ByteStream) -> bytes:
 
 async def _read_body(stream: ByteStream, body: bytes, head: ResponseHead) -> bytes:
     # A proxy that keeps the connection for the next try doesn't end it after the body.
-    length = head.first("content-length")
-    wanted = min(int(length), LARGEST_REFUSAL) if _LENGTH.match(length) else LARGEST_REFUSAL
+    wanted = min(content_length(head), LARGEST_REFUSAL)
     try:
         async with asyncio.timeout(REFUSAL_TIMEOUT):
             while len(body) < wanted and (data := await stream.receive()):
@@ -238,7 +280,14 @@ async def _read_body(stream: ByteStream, body: bytes, head: ResponseHead) -> byt
     return body
 
 
-def _no_answer(hop: Hop, via: str, cause: str) -> HopError:
+def content_length(head: ResponseHead) -> int:
+    """Return the bytes of an answer's body, `LARGEST_REFUSAL` where it doesn't say."""
+    length = head.first("content-length")
+    return int(length) if _LENGTH.match(length) else LARGEST_REFUSAL
+
+
+def no_answer(hop: Hop, via: str, cause: str) -> HopError:
+    """Return the error of a proxy or gateway that gave no proper answer."""
     word = "gateway" if hop is Hop.GATEWAY else "enterprise proxy"
     return HopError(
         hop,
@@ -249,7 +298,9 @@ def _no_answer(hop: Hop, via: str, cause: str) -> HopError:
     )
 
 
-def _refused(hop: Hop, via: str, target: Target, refusal: Refusal, phrase: str) -> ConnectRefused:
+def refused_connect(hop: Hop, via: str, target: Target, answer: ConnectAnswer) -> ConnectRefused:
+    """Return the error of a refused CONNECT: the reason of a gateway's, else the status."""
+    refusal = answer.refusal
     if hop is Hop.GATEWAY and refusal.code:
         where = Hop.TARGET if refusal.code.startswith(("dns_", "target_")) and refusal.status >= 500 else Hop.POLICY
         return ConnectRefused(
@@ -262,28 +313,7 @@ def _refused(hop: Hop, via: str, target: Target, refusal: Refusal, phrase: str) 
     return ConnectRefused(
         hop,
         f"{hop.name}_REFUSED",
-        f"{via} answered {refusal.status} {phrase} to CONNECT {target}.",
+        f"{via} answered {refusal.status} {answer.head.phrase} to CONNECT {target}.",
         refusal,
         remedy=remedies.get(refusal.status, f"Look into the log of {via}."),
     )
-
-
-async def through_proxy(
-    proxy: Url, stream: ByteStream, target: Target, timeout: float, context: ssl.SSLContext | None = None
-) -> ByteStream:
-    """Return a tunnel to the target through an enterprise proxy that `stream` is connected to."""
-    if proxy.is_tls:
-        assert context is not None, "an https proxy needs a TLS context"
-        stream = await start_tls(stream, context, str(proxy.target.host), timeout, hop=Hop.PROXY)
-    tunnel, _ = await connect_through(
-        stream, target, timeout, hop=Hop.PROXY, via=proxy.origin, fields=proxy_authorization(proxy)
-    )
-    return tunnel
-
-
-def proxy_authorization(proxy: Url) -> Fields:
-    """Return the field that gives the proxy URL's user and password (RFC 7617), none when it holds none."""
-    if not proxy.user and not proxy.password:
-        return ()
-    credentials = base64.b64encode(f"{proxy.user}:{proxy.password}".encode()).decode("ascii")
-    return (("Proxy-Authorization", f"Basic {credentials}"),)

@@ -11,16 +11,13 @@ import pytest
 
 from arcgate.core.errors import Hop, HopError
 from arcgate.core.names import Address, parse_authority
-from arcgate.core.urls import parse_url
 from arcgate.core.verdicts import Reason, Verdict
 from arcgate.net import dialer
 from arcgate.net.dialer import (
     ConnectRefused,
     connect_through,
     dial,
-    proxy_authorization,
     start_tls,
-    through_proxy,
 )
 from arcgate.net.streams import ByteStream, SocketStream
 from arcgate.net.tasks import cancel, spawn
@@ -358,43 +355,3 @@ async def test_a_server_that_speaks_no_tls_goes_or_hangs_is_told(trusting: ssl.S
         async with serving(script) as server:
             error = await start_failure(await server.connect(), trusting, timeout)
             assert error.code == code
-
-
-async def test_an_https_proxy_is_spoken_to_inside_tls_with_the_urls_credential(
-    authority: Authority, trusting: ssl.SSLContext
-) -> None:
-    heads = []
-
-    async def proxy(stream: SocketStream) -> None:
-        tls = TlsStream(stream, server_context(*authority.issue("proxy.example")), server_side=True)
-        await tls.handshake()
-        heads.append(await tls.receive())
-        await tls.send(b"HTTP/1.1 200 OK\r\n\r\n")
-        await tls.send(await tls.receive())
-
-    async with serving(proxy) as server:
-        stream = await server.connect()
-        url = parse_url("https://user:p%40ss@proxy.example:3128")
-        tunnel = await through_proxy(url, stream, TARGET, 5, trusting)
-        await tunnel.send(b"ping")
-        assert await tunnel.receive() == b"ping"
-        await tunnel.close()
-    assert b"\r\nProxy-Authorization: Basic dXNlcjpwQHNz\r\n" in heads[0]
-
-
-async def test_no_credential_is_sent_that_the_url_does_not_hold() -> None:
-    async with answering(b"HTTP/1.1 200 OK\r\n\r\n") as server:
-        stream = await server.connect()
-        await through_proxy(parse_url("http://proxy.example"), stream, TARGET, 5)
-        await stream.close()
-    assert b"uthorization" not in server.received[0]
-    assert proxy_authorization(parse_url("http://proxy.example")) == ()
-
-
-async def test_a_proxys_name_in_an_error_never_comes_with_its_password() -> None:
-    async with answering(b"HTTP/1.1 407 No\r\nContent-Length: 0\r\n\r\n") as server:
-        stream = await server.connect()
-        with pytest.raises(HopError) as caught:
-            await through_proxy(parse_url("http://user:hunter2secret@proxy.example"), stream, TARGET, 5)
-        await stream.close()
-    assert "hunter2secret" not in caught.value.one_line()

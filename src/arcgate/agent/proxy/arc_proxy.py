@@ -18,6 +18,7 @@ from arcgate.core.routing import Way
 from arcgate.core.verdicts import EndReason, Reason
 from arcgate.net.channel import ChannelTunnel
 from arcgate.net.deadlines import within
+from arcgate.net.early_tunnel import EarlyTunnel
 from arcgate.net.relay import Ending, HandOver, relay
 from arcgate.net.streams import ByteStream, PrefixedStream, SocketStream, StreamReset, close_gently
 from arcgate.wire.connect import format_established, parse_connect
@@ -106,7 +107,7 @@ class ArcProxy:
         request = parse_connect(head)
         record.correlation_id = request.correlation_id or record.correlation_id
         record.target = request.target.authority
-        tunnel = await self._open_way(request.target, record)
+        tunnel = self._open_early(request.target, record) or await self._open_way(request.target, record)
         is_whole = False
         task = asyncio.current_task()
         assert task is not None
@@ -114,7 +115,8 @@ class ArcProxy:
         try:
             record.status = 200
             await client.send(format_established(record.correlation_id))
-            ending = await self._carry(PrefixedStream(rest, client) if rest else client, tunnel, record)
+            carry = self._carry_early if record.was_answered_early else self._carry
+            ending = await carry(PrefixedStream(rest, client) if rest else client, tunnel, record)
             is_whole = ending is Ending.COMPLETED
             record.reason = ending
         finally:
@@ -125,23 +127,74 @@ class ArcProxy:
             if not is_whole:
                 client.abort()
 
+    async def _carry_early(self, client: ByteStream, tunnel: Tunnel, record: RequestRecord) -> Ending:
+        """Carry a tunnel whose answer is still to come; raises HopError when it is none that begins a tunnel."""
+        early, own = tunnel.stream, tunnel.hand_over
+        assert isinstance(early, EarlyTunnel)
+        terms = HandOver(own.after, own.idle_after)
+        limit = self._outbound.surroundings.timeouts.answer
+        try:
+            async with asyncio.timeout(limit) as patience:
+
+                def begin() -> None:
+                    patience.reschedule(None)
+                    agreed = own.limited_to(early.agreed)
+                    terms.after, terms.idle = agreed.after, agreed.idle_after
+
+                early.on_answered = begin
+                ending = await self._relay(client, early, record, None if own.mode is HandOverMode.OFF else terms)
+        except TimeoutError:
+            early.give_up(f"no answer to CONNECT {record.target} in {limit:g} s")
+            ending = Ending.TARGET_RESET
+        if ending is Ending.CLIENT_RESET or (failure := early.failure()) is None:
+            return ending
+        record.failed_late = True
+        self._outbound.early.failed(early.target)
+        raise failure
+
     async def _carry(self, client: ByteStream, tunnel: Tunnel, record: RequestRecord) -> Ending:
-        limits, agreed = self._limits(), tunnel.hand_over
+        agreed = tunnel.hand_over
+        terms = None if agreed.mode is HandOverMode.OFF else HandOver(agreed.after, agreed.idle_after)
+        return await self._relay(client, tunnel.stream, record, terms)
+
+    async def _relay(
+        self, client: ByteStream, target: ByteStream, record: RequestRecord, hand_over: HandOver | None
+    ) -> Ending:
+        limits = self._limits()
         return await relay(
             client,
-            tunnel.stream,
+            target,
             record.traffic,
             idle_timeout=limits.idle_timeout,
             half_closed_timeout=limits.half_closed_timeout,
-            hand_over=None if agreed.mode is HandOverMode.OFF else HandOver(agreed.after, agreed.idle_after),
+            hand_over=hand_over,
         )
 
-    async def _open_way(self, target: Target, record: RequestRecord) -> Tunnel:
+    def _open_early(self, target: Target, record: RequestRecord) -> Tunnel | None:
+        """Return a tunnel whose client needn't wait for the gateway's answer, None where it has to."""
+        now = self._outbound.surroundings
+        if not now.answers_early:
+            return None
+        self._find_way(target, record)
+        route = record.route
+        if route is None:
+            return None
+        early = self._outbound.open_early(target, correlation_id=record.correlation_id, route=route)
+        if early is None:
+            return None
+        record.log_start()
+        record.was_answered_early = True
+        return Tunnel(early, route, record.gateway, now.hand_over)
+
+    def _find_way(self, target: Target, record: RequestRecord) -> None:
         now = self._outbound.surroundings
         if now.problem is None:
             record.route = now.routing.route(target)
             if record.route.way is Way.GATEWAY and now.gateway is not None:
                 record.gateway = now.gateway.name
+
+    async def _open_way(self, target: Target, record: RequestRecord) -> Tunnel:
+        self._find_way(target, record)
         record.log_start()
         return await self._outbound.open(target, correlation_id=record.correlation_id, route=record.route)
 
@@ -155,8 +208,8 @@ class ArcProxy:
         if route.way is Way.ENTERPRISE:
             record.route = route
             record.log_start()
-            stream, proxy = await self._outbound.open_to_proxy()
-            exchange = forwarder.exchange(stream, proxy)
+            stream, fields, proxy = await self._outbound.open_to_proxy(request.uri, request.target)
+            exchange = forwarder.exchange(stream, proxy, fields)
         else:
             stream = (await self._open_way(request.target, record)).stream
             exchange = forwarder.exchange(stream)

@@ -13,7 +13,6 @@ from arcgate.agent.proxy.request_log import RequestRecord
 from arcgate.core.errors import Hop, HopError
 from arcgate.core.urls import Url
 from arcgate.core.verdicts import Reason
-from arcgate.net.dialer import proxy_authorization
 from arcgate.net.relay import Ending
 from arcgate.net.streams import ByteStream, StreamReset
 from arcgate.net.tasks import cancel
@@ -40,12 +39,13 @@ class Forwarder:
         self._outbound = h11.Connection(h11.CLIENT, max_incomplete_event_size=LARGEST_HEAD)
         self._inbound.receive_data(received)
 
-    async def exchange(self, target: ByteStream, proxy: Url | None = None) -> bool:
+    async def exchange(self, target: ByteStream, proxy: Url | None = None, proxy_fields: Fields = ()) -> bool:
         """Carry request and response; return whether the response went out whole.
 
-        With a proxy the request keeps its absolute form. Raises HeadError or HopError while no answer has begun.
+        With a proxy the request keeps its absolute form and gets the proxy's fields. Raises HeadError or HopError while
+        no answer has begun.
         """
-        head = self._begin(proxy)
+        head = self._begin(proxy, proxy_fields)
         loop = asyncio.get_running_loop()
         upload = loop.create_task(self._upload(target, head), name="forward upload")
         download = loop.create_task(self._download(target, proxy), name="forward download")
@@ -58,13 +58,11 @@ class Forwarder:
         finally:
             await cancel(upload, download)
 
-    def _begin(self, proxy: Url | None) -> bytes:
+    def _begin(self, proxy: Url | None, proxy_fields: Fields) -> bytes:
         event = self._next(self._inbound)
         if not isinstance(event, h11.Request):
             raise HeadError(Reason.REQUEST_MALFORMED, "the head can't be read")
-        fields = self._request.fields
-        if proxy is not None:
-            fields += proxy_authorization(proxy)
+        fields = self._request.fields + proxy_fields
         target = self._request.path if proxy is None else self._request.uri
         return self._send(
             self._outbound,
@@ -138,7 +136,7 @@ class Forwarder:
                 Hop.PROXY,
                 "PROXY_REFUSED",
                 f"The proxy {proxy.origin if proxy else self._request.target} answered 407.",
-                remedy="Set proxy.url to http://USER:PASSWORD@HOST:PORT, or exempt this machine on the proxy.",
+                remedy="Give it user and password, in a file: 'azcmagent config set proxy.credentials FILE'.",
             )
         try:
             fields = response_fields(_texts(response.headers))

@@ -277,14 +277,16 @@ async def test_plain_http_that_the_gateway_allows_goes_through_it(machine: Agent
 
 async def test_an_enterprise_proxy_gets_the_absolute_form_and_its_own_credential(machine: AgentMachine) -> None:
     async with fake_proxy(OK) as proxy:
+        proxy.wants = "Basic dXNlcjpzZWNyZXQ="
         machine.set(proxy_url=proxy.url.replace("//", "//user:secret@"))
         answer = await machine.ask(
             b"GET http://Web.Example.com:80/a?b HTTP/1.1\r\nHost: web.example.com\r\n"
             b"Proxy-Authorization: Basic b3du\r\n\r\n"
         )
     assert answer.endswith(b"hello")
-    assert proxy.heads[0].target == b"http://web.example.com/a?b"
-    assert proxy.heads[0].all("proxy-authorization") == ["Basic dXNlcjpzZWNyZXQ="]
+    assert [head.method for head in proxy.heads] == ["HEAD", "GET"]
+    assert proxy.heads[1].target == b"http://web.example.com/a?b"
+    assert proxy.heads[1].all("proxy-authorization") == ["Basic dXNlcjpzZWNyZXQ="]
 
 
 async def test_a_proxys_demand_for_a_password_is_ours_to_report(machine: AgentMachine) -> None:
@@ -293,7 +295,7 @@ async def test_a_proxys_demand_for_a_password_is_ours_to_report(machine: AgentMa
         answer = await machine.ask(b"GET http://web.example.com/ HTTP/1.1\r\nHost: web.example.com\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 502 ")
     assert error_of(answer)["hop"] == "proxy"
-    assert "proxy.url" in error_of(answer)["remedy"]
+    assert "proxy.credentials" in error_of(answer)["remedy"]
 
 
 async def test_a_request_to_arc_proxy_itself_is_refused(machine: AgentMachine) -> None:

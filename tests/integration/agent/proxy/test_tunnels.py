@@ -188,13 +188,14 @@ async def test_the_way_to_the_gateway_leads_through_the_enterprise_proxy(
 ) -> None:
     async with fake_proxy() as proxy, target(echo) as port:
         gateway.ports[APP] = port
+        proxy.wants = "Basic dXNlcjpwYXNzIHdvcmQ="
         machine.set(proxy_url=proxy.url.replace("//", "//user:pass%20word@"))
         client, _ = await machine.tunnel(APP, early=b"hello")
         await client.end()
         assert await read_all(client) == b"hello"
         await client.close()
-    assert proxy.heads[0].target == b"127.0.0.1:%d" % gateway.port
-    assert proxy.heads[0].all("proxy-authorization") == ["Basic dXNlcjpwYXNzIHdvcmQ="]
+    assert proxy.heads[1].target == b"127.0.0.1:%d" % gateway.port
+    assert proxy.heads[1].all("proxy-authorization") == ["Basic dXNlcjpwYXNzIHdvcmQ="]
     assert "pass" not in machine.paths.arcproxy_log.read_text()
 
 
@@ -222,7 +223,7 @@ async def test_without_gateway_and_proxy_requests_go_direct(machine: AgentMachin
 @pytest.mark.parametrize(
     ("answer", "status", "words"),
     [
-        (b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 4\r\n\r\nauth", 502, "wants authentication"),
+        (b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 4\r\n\r\nauth", 502, "Let the proxy offer"),
         (b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n", 403, "Allow CONNECT to"),
         (b"HTTP/1.1 503 Busy\r\nContent-Type: text/html\r\n\r\n<html>later</html>", 503, "Look into the log of"),
         (b"SSH-2.0-OpenSSH_9\r\n\r\n", 502, "working enterprise proxy"),
