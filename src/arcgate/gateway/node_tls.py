@@ -15,6 +15,7 @@ from cryptography.x509.oid import NameOID
 
 from arcgate.core.errors import ArcgateError, InputError
 from arcgate.gateway.node import ControlPlane
+from arcgate.gateway.signed_channels import NodeFacts
 from arcgate.net.backoff import Backoff
 from arcgate.net.files import write_file
 from arcgate.net.http_client import Answer
@@ -61,6 +62,7 @@ class NodeTls:
         self._given = given
         self._minimum = minimum
         self._context: ssl.SSLContext | None = None
+        self._facts: NodeFacts | None = None
         self.is_ready = asyncio.Event()
 
     @property
@@ -68,6 +70,12 @@ class NodeTls:
         """The context for new connections; only to be asked for once `is_ready`."""
         assert self._context is not None
         return self._context
+
+    @property
+    def facts(self) -> NodeFacts:
+        """What signed channels have to know of it; only to be asked for once `is_ready`."""
+        assert self._facts is not None
+        return self._facts
 
     async def keep(self) -> None:
         """Load what is on disk, then renew and reload for as long as it runs."""
@@ -116,7 +124,15 @@ class NodeTls:
         chain, key = self._given or (self._files.server, self._files.server)
         authorities = self._files.authorities.read_text(encoding="ascii")
         self._context = server_context(chain, key, client_authorities_pem=authorities, minimum=self._minimum)
+        self._facts = facts_of(chain, authorities)
         self.is_ready.set()
+
+
+def facts_of(chain: Path, authorities: str) -> NodeFacts:
+    """Return the facts of a server whose chain is in a file; TLS has read both already."""
+    leaf = x509.load_pem_x509_certificate(chain.read_bytes())
+    known = x509.load_pem_x509_certificates(authorities.encode("ascii"))
+    return NodeFacts(leaf.fingerprint(hashes.SHA256()).hex(), known)
 
 
 def _text(answer: Answer, key: str) -> str:

@@ -15,10 +15,12 @@ from arcgate.core.hand_over import HandOverMode, HandOverPolicy
 from arcgate.core.policy import Policy
 from arcgate.core.verdicts import Reason, Verdict
 from arcgate.gateway.identity import Certificate, read_certificate
+from arcgate.gateway.signed_channels import SignedChannel, SignedChannels
 from arcgate.gateway.tunnelling import Tunnelling, answer
 from arcgate.gateway.tunnels import Tunnel
 from arcgate.net.channel import ChannelTunnel
 from arcgate.net.deadlines import within
+from arcgate.net.messages import MessageStream
 from arcgate.net.relay import HandOver
 from arcgate.net.streams import ByteStream, PrefixedStream, StreamReset
 from arcgate.net.tls import TlsStream, describe_failure
@@ -31,6 +33,7 @@ from arcgate.wire.connect import (
 )
 from arcgate.wire.frames import FRAMES_FIELD, FRAMES_VERSION
 from arcgate.wire.heads import Fields, HeadError, Limits, RequestHead, RequestReader
+from arcgate.wire.messages import CHANNEL_PATH
 
 _log = structlog.get_logger(__name__)
 
@@ -50,12 +53,14 @@ class Timeouts:
 class _Session:
     """What is known of one connection past its handshake."""
 
-    client: TlsStream
+    client: TlsStream | MessageStream
     prefix: str
     certificate: Certificate | None
     has_certificate: bool
     rest: bytes = b""
     """Bytes that were read behind the last tunnel."""
+    signed: SignedChannel | None = None
+    """Set once a client without a certificate in its TLS has opened a signed channel."""
 
 
 class Sessions:
@@ -69,6 +74,7 @@ class Sessions:
         clock: Callable[[], datetime],
         tunnelling: Tunnelling,
         serve_plain: ServePlain,
+        signed_channels: SignedChannels,
         timeouts: Timeouts,
         limits: Limits,
         hand_over: HandOverPolicy,
@@ -78,6 +84,7 @@ class Sessions:
         self._clock = clock
         self._tunnelling = tunnelling
         self._serve_plain = serve_plain
+        self._signed_channels = signed_channels
         self._timeouts = timeouts
         self._limits = limits
         self._hand_over = hand_over
@@ -107,7 +114,7 @@ class Sessions:
             return
         except HeadError as error:
             refusal = Verdict(error.reason, detail=error.detail)
-            await answer(client, format_refusal(refusal, _new_correlation_id()))
+            await answer(session.client, format_refusal(refusal, _new_correlation_id()))
 
     async def _serve_request(self, session: _Session, is_known: Callable[[], None]) -> bool:
         """Serve the next request; say whether another one may follow. Raises HeadError or StreamReset."""
@@ -116,15 +123,34 @@ class Sessions:
         if head is None:
             return False
         is_known()
+        if head.target == CHANNEL_PATH and session.signed is None and not session.has_certificate:
+            return await self._open_signed(session, head, reader.rest)
         if head.method in {"GET", "HEAD"} and head.target.startswith(b"/"):
             await self._serve_plain(session.client, head, session.prefix)
             return False
-        request = parse_connect(head)
+        refusal: Verdict | None = None
+        if session.signed is None:
+            request = parse_connect(head)
+        else:
+            request, refusal = session.signed.read(head, self._clock())
+            session.certificate = session.signed.certificate if refusal is None else None
         tunnel = self._make_tunnel(session, request)
+        if refusal is not None:
+            await self._tunnelling.refuse(session.client, tunnel, refusal)
+            return False
         if session.has_certificate and (refusal := self._certificate_refusal(session.certificate)) is not None:
             await self._tunnelling.refuse(session.client, tunnel, refusal)
             return False
         return await self._serve_tunnel(session, request, tunnel, reader.rest)
+
+    async def _open_signed(self, session: _Session, head: RequestHead, rest: bytes) -> bool:
+        """Take up a signed channel; say whether it is one now. Raises HeadError or StreamReset."""
+        signed = await self._signed_channels.take_up(session.client, head, rest, session.prefix)
+        if signed is None:
+            return False
+        session.signed, session.client = signed, signed.stream
+        session.has_certificate = signed.certificate is not None  # whose it is, the first proof will show
+        return True
 
     async def _serve_tunnel(self, session: _Session, request: ConnectRequest, tunnel: Tunnel, rest: bytes) -> bool:
         gateway = tunnel.admission.gateway
@@ -185,7 +211,7 @@ class Sessions:
     def _make_tunnel(self, session: _Session, request: ConnectRequest) -> Tunnel:
         policy = self._policy()
         identity = session.certificate.identity if session.certificate else None
-        admission = policy.admit(session.prefix, identity)
+        admission = policy.admit(session.prefix, identity, by_signed_channel=session.signed is not None)
         return Tunnel(
             id=str(uuid4()),
             correlation_id=request.correlation_id or _new_correlation_id(),
@@ -196,6 +222,7 @@ class Sessions:
             admission=admission,
             verdict=policy.decide(admission, request.target),
             policy_revision=policy.snapshot.revision,
+            by_signed_channel=session.signed is not None,
         )
 
 
