@@ -30,7 +30,7 @@ SERVICES = (("himds", "himdsd"), ("arcproxy", "arcproxyd"))
 @click.option("--tags", default="", help="Tags, name=value,name=value; single quotes around parts with blanks.")
 @click.option(
     "--key-type",
-    type=click.Choice(list(KeyKind)),
+    type=click.Choice([kind.value for kind in KeyKind]),
     default=KeyKind.RSA.value,
     show_default=True,
     help="Kind of the machine's key, unless there is one already; ec (P-256) costs less in each handshake.",

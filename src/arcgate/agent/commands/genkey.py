@@ -13,7 +13,7 @@ from arcgate.agent.state import read_identity
 @click.command("genkey")
 @click.option(
     "--key-type",
-    type=click.Choice(list(KeyKind)),
+    type=click.Choice([kind.value for kind in KeyKind]),
     default=KeyKind.RSA.value,
     show_default=True,
     help="Kind of a new key; ec (P-256) costs less in each handshake.",
