@@ -30,8 +30,8 @@ from arcgate.core.verdicts import EndReason
 from arcgate.gateway.accounting import Accounting
 from arcgate.gateway.front_door import FrontDoor, Names
 from arcgate.gateway.machine_limits import MachineLimits, MostOfMachine
-from arcgate.gateway.outbound import Outbound
 from arcgate.gateway.node_tls import facts_of
+from arcgate.gateway.outbound import Outbound
 from arcgate.gateway.sessions import Sessions, Timeouts
 from arcgate.gateway.signed_channels import SignedChannels
 from arcgate.gateway.spool import Spool
@@ -177,7 +177,7 @@ class GatewayNode:
         self.policy = Policy(snapshot, shipped_catalogue(), self.open_networks)
         self.open_tunnels.check_again(self.policy)
 
-    def publish_gateway(self, *features: str, **more: str) -> None:
+    def publish_gateway(self, *features: str, **more: Any) -> None:
         body = {"resourceId": GATEWAY_ID, "tenantId": TENANT, "allowedFeatures": list(features) or ["*"], **more}
         cloud = {"domain": DOMAIN, "controlHosts": [f"management.{DOMAIN}", f"*.his.{DOMAIN}"]}
         self.publish((Kind.CLOUD, "cloud", cloud), (Kind.GATEWAY, PREFIX, body))
