@@ -119,9 +119,20 @@ class GatewayChannels:
         if fresh:
             await self._close_idle(kind)
         channel = self._take(kind) or await self._open(kind, surroundings)
+        self._give_out(kind, surroundings)
+        return channel
+
+    def acquire_warm(self, gateway: GatewayPlace, surroundings: Surroundings) -> Channel | None:
+        """Return an idle channel, None when there is none; raises StateError."""
+        kind = self._kind(gateway, surroundings, with_certificate=True)
+        channel = self._take(kind)
+        if channel is not None:
+            self._give_out(kind, surroundings)
+        return channel
+
+    def _give_out(self, kind: _Kind, surroundings: Surroundings) -> None:
         self._busy += 1
         self._open_ahead(kind, surroundings)
-        return channel
 
     def done(self, channel: Channel, *, is_reusable: bool) -> None:
         """Take note that a channel's tunnel has ended, and keep the channel if it can carry another one."""

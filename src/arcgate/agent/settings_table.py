@@ -311,6 +311,13 @@ def _properties() -> tuple[Property, ...]:
             most=1000,
         ),
         Property(
+            "arcproxy.earlyanswer",
+            Kind.BOOLEAN,
+            False,
+            "Answer CONNECT before the gateway has, for targets that it is known to allow: saves a round trip; "
+            "what fails then is a reset instead of a refusal.",
+        ),
+        Property(
             "arcproxy.handover",
             Kind.CHOICE,
             "idle",

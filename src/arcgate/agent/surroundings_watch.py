@@ -145,6 +145,7 @@ class SurroundingsWatch:
             certificate=(self._paths.machine_certificate, self._paths.machine_key) if has_certificate else None,
             timeouts=_timeouts(settings),
             hand_over=_hand_over(settings),
+            answers_early=settings.values.get("arcproxy.earlyanswer", False),
             # Without the cloud its control plane is unreachable, which himdsd reports; tunnels don't need it.
             problem=self.settings.problem or self.goal.problem,
         )

@@ -29,6 +29,10 @@ class RequestRecord:
     reason: str = ""
     """How it ended: a refusal's code, or the ending of the tunnel."""
     detail: str = ""
+    was_answered_early: bool = False
+    """Whether the client got its 200 before the gateway's answer."""
+    failed_late: bool = False
+    """Whether what the client took for a tunnel never was one."""
     was_handed_over: bool | None = None
     """Whether the tunnel left the channel's TLS; None for what did not go by a channel."""
     traffic: Traffic = field(default_factory=Traffic)
@@ -49,12 +53,14 @@ class RequestRecord:
         was_refused = self.status == 0 or (self.status >= 400 and self.reason != Ending.COMPLETED)
         traffic = {"bytes_up": self.traffic.up, "bytes_down": self.traffic.down}
         facts = {**self._facts(), "gateway": self.gateway, "status": self.status, "reason": self.reason, **traffic}
+        if self.was_answered_early:
+            facts["answered"] = "early"
         if self.was_handed_over is not None:
             facts["handed_over"] = "yes" if self.was_handed_over else "no"
         if self.detail:
             facts["detail"] = self.detail
         duration = round(max(0.0, self.clock() - self.started), 3)
-        write = _log.warning if was_refused else _log.info
+        write = _log.warning if was_refused or self.failed_late else _log.info
         write("request", **{key: _shown(value) for key, value in facts.items()}, duration=duration)
 
     def _facts(self) -> dict[str, object]:
