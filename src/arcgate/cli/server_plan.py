@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import os
+import secrets
 import socket
 import stat
 import sys
@@ -16,6 +17,7 @@ from arcgate.core.configuration import Configuration
 from arcgate.core.errors import ConfigurationError, Place, StateError
 from arcgate.net.files import write_file
 from arcgate.net.listener import address_of, has_ipv6_loopback, listen
+from arcgate.net.ticket_keys import SECRET_SIZE
 
 BIND_TRIES = 20
 """Tries to get one free port on every address."""
@@ -71,6 +73,8 @@ class ServerPlan:
         for one in (*self.front, *self.control):
             one.close()
         self.file.unlink(missing_ok=True)
+        if self.role is not Role.CONTROL:
+            self.configuration.ticket_secret_file.unlink(missing_ok=True)
 
 
 def prepare(configuration: Configuration, role: Role) -> ServerPlan:
@@ -86,6 +90,8 @@ def prepare(configuration: Configuration, role: Role) -> ServerPlan:
         final = complete(configuration, role, front[0].getsockname()[1], address_of(control[0]) if control else "")
         file = configuration.state_dir / "run" / f"{role}.json"
         write_file(file, final.model_dump_json())
+        if role is not Role.CONTROL:
+            write_file(final.ticket_secret_file, secrets.token_bytes(SECRET_SIZE))
         return ServerPlan(role, final, tuple(front), tuple(control), file)
     except BaseException:
         for one in (*front, *control):

@@ -226,6 +226,11 @@ class Configuration(Section):
         """What follows the prefix in a gateway's name, with its leading dot."""
         return f".gw.{self.cloud.domain}"
 
+    @property
+    def ticket_secret_file(self) -> Path:
+        """Secret of the session tickets of this host's gateway workers, there while they run."""
+        return self.state_dir / "run" / "tickets.key"
+
     def url_of(self, host: str) -> str:
         """Return the https URL of one of our names, with the port unless it is 443."""
         port = "" if self.cloud.public_port == 443 else f":{self.cloud.public_port}"

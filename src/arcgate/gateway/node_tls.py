@@ -6,6 +6,7 @@ import ssl
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from time import time
 
 import structlog
 from cryptography import x509
@@ -20,6 +21,7 @@ from arcgate.net.backoff import Backoff
 from arcgate.net.files import write_file
 from arcgate.net.http_client import Answer
 from arcgate.net.tasks import repeat
+from arcgate.net.ticket_keys import share_ticket_keys
 from arcgate.net.tls import server_context
 
 LOOK_INTERVAL = 3600.0
@@ -55,12 +57,15 @@ class NodeTls:
         name: str,
         given: tuple[Path, Path] | None,
         minimum: ssl.TLSVersion,
+        ticket_secret: bytes = b"",
     ) -> None:
+        """Take `ticket_secret` to share session tickets with all that have the same one; empty shares none."""
         self._control = control
         self._files = files
         self._name = name
         self._given = given
         self._minimum = minimum
+        self._ticket_secret = ticket_secret
         self._context: ssl.SSLContext | None = None
         self._facts: NodeFacts | None = None
         self.is_ready = asyncio.Event()
@@ -123,7 +128,10 @@ class NodeTls:
     def _load(self) -> None:
         chain, key = self._given or (self._files.server, self._files.server)
         authorities = self._files.authorities.read_text(encoding="ascii")
-        self._context = server_context(chain, key, client_authorities_pem=authorities, minimum=self._minimum)
+        context = server_context(chain, key, client_authorities_pem=authorities, minimum=self._minimum)
+        if self._ticket_secret and not share_ticket_keys(context, self._ticket_secret, time()):
+            _log.info("session tickets are each worker's own: this Python does not let us share them")
+        self._context = context
         self._facts = facts_of(chain, authorities)
         self.is_ready.set()
 

@@ -17,7 +17,7 @@ from time import monotonic, time
 import structlog
 
 from arcgate import __version__
-from arcgate.core.catalogue import shipped_catalogue
+from arcgate.core.catalogue import catalogue_in_force, shipped_catalogue
 from arcgate.core.configuration import Configuration, GatewaySettings
 from arcgate.core.errors import ArcgateError, StateError
 from arcgate.core.hand_over import HandOverMode, HandOverPolicy
@@ -76,6 +76,7 @@ class Worker:
             f"*{configuration.gateway_suffix}",
             _given_certificate(configuration),
             ssl.TLSVersion.TLSv1_3,
+            _ticket_secret(configuration),
         )
         self._watch = SnapshotWatch(self._control, folder / f"snapshot-{number}.json", self._publish)
         self._own = [one.getsockname()[:2] for one in listening]
@@ -126,7 +127,7 @@ class Worker:
             self._spool.forget(position)
 
     def _publish(self, snapshot: Snapshot) -> None:
-        self._policy = Policy(snapshot, shipped_catalogue(), self._configuration.gateway.open_networks)
+        self._policy = Policy(snapshot, catalogue_in_force(snapshot.catalogue), self._configuration.gateway.open_networks)
         cut = self._open_tunnels.check_again(self._policy)
         if cut:
             _log.info("tunnels cut by a new revision", count=cut, revision=snapshot.revision)
@@ -176,6 +177,7 @@ class Worker:
             machine_limits=self._make_machine_limits(),
             idle_timeout=settings.idle_timeout,
             half_closed_timeout=settings.half_closed_timeout,
+            hello_timeout=settings.handshake_timeout,
         )
 
     def _make_machine_limits(self) -> MachineLimits:
@@ -238,6 +240,14 @@ class Worker:
         if all(port != own_port for _, own_port in self._own):
             return False
         return _is_local(address)
+
+
+def _ticket_secret(configuration: Configuration) -> bytes:
+    """Return what the supervisor has made for all its workers, nothing when this one was started by itself."""
+    try:
+        return configuration.ticket_secret_file.read_bytes()
+    except OSError:
+        return b""
 
 
 def _make_resolver(settings: GatewaySettings) -> CachingResolver:
