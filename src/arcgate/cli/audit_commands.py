@@ -38,7 +38,7 @@ _COLUMNS: Columns = {
 @click.command("audit")
 @click.option("--machine", metavar="NAME_OR_ID", help="Only of this machine: name, vmId or resource id.")
 @click.option("--target", metavar="TEXT", help="Only targets that hold this text; * stands for any characters.")
-@click.option("--verdict", type=click.Choice(["allowed", "refused"]), help="Only with this verdict.")
+@click.option("--verdict", type=click.Choice(["allowed", "audited", "refused"]), help="Only with this verdict.")
 @click.option("--event", type=click.Choice(["start", "end", "refusal", "conflict"]), help="Only records of this event.")
 @click.option("--since", metavar="TIME", help="From then on: ISO 8601, or 30m, 2h, 7d ago.")
 @click.option("--until", metavar="TIME", help="Before then: the same forms.")

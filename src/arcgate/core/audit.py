@@ -54,7 +54,7 @@ class AuditRecord:
     feature: str
     rule: str
     verdict: str
-    """allowed or refused."""
+    """allowed, refused, or audited: what would have been refused, but for the audit mode."""
     reason: str
     """A code of `Reason` (start, refusal) or `EndReason` (end)."""
     detail: str

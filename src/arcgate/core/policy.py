@@ -45,6 +45,7 @@ class Policy:
     catalogue: Catalogue
     open_networks: tuple[Network, ...] = ()
     _scopes: dict[tuple[str, tuple[str, ...]], Scope] = field(default_factory=dict, repr=False, compare=False)
+    _limits: dict[str, GroupLimits | None] = field(default_factory=dict, repr=False, compare=False)
     _scopes_by_machine: dict[str, Scope] = field(default_factory=dict, repr=False, compare=False)
     _private_tries: dict[str, PatternTrie[Rule]] = field(default_factory=dict, repr=False, compare=False)
 
@@ -112,8 +113,15 @@ class Policy:
 
     def limits_of(self, machine_id: str) -> GroupLimits | None:
         """Return what the groups of a machine leave it: the least number of each kind; None without any group."""
+        if not self.snapshot.machine_groups:
+            return None
+        if machine_id not in self._limits:
+            self._limits[machine_id] = self._find_limits(machine_id)
+        return self._limits[machine_id]
+
+    def _find_limits(self, machine_id: str) -> GroupLimits | None:
         machine = self.snapshot.machines.get(machine_id)
-        if machine is None or not self.snapshot.machine_groups:
+        if machine is None:
             return None
         limits = [group.limits for group in self.groups_of(machine)]
         return GroupLimits(*(_least(values) for values in zip(*map(astuple, limits), strict=True))) if limits else None

@@ -33,7 +33,7 @@ class Accounting:
 
     def start(self, tunnel: Tunnel) -> None:
         """Record that the tunnel is about to open; raises SpoolFull, and then it must not open."""
-        record = self._record(Event.START, tunnel, "allowed", tunnel.verdict.reason, tunnel.verdict.detail)
+        record = self._record(Event.START, tunnel, tunnel.verdict.name, tunnel.verdict.reason, tunnel.verdict.detail)
         document = record.to_json()
         # What start and end share is encoded once: the records are a good part of a small tunnel's cost.
         shared = _encode({key: value for key, value in document.items() if key not in _NOT_SHARED})[1:-1]
@@ -69,6 +69,10 @@ class Accounting:
         except SpoolFull as error:
             return Verdict(Reason.AUDIT_UNAVAILABLE, detail=str(error))
         return verdict
+
+    def observe(self, tunnel: Tunnel, verdict: Verdict) -> None:
+        """Record what would have been refused, of a tunnel that goes on; raises SpoolFull."""
+        self._spool.append(self._record(Event.REFUSAL, tunnel, "audited", verdict.reason, verdict.detail))
 
     def _now(self) -> str:
         return self._clock().isoformat(timespec="milliseconds")

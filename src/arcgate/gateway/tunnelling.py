@@ -6,10 +6,12 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from arcgate.core.policy import Policy
+from arcgate.core.policy_settings import ServerNameCheck
 from arcgate.core.verdicts import EndReason, Reason, Verdict
 from arcgate.gateway.accounting import Accounting
 from arcgate.gateway.machine_limits import MachineLimits
 from arcgate.gateway.outbound import Outbound, Refused
+from arcgate.gateway.server_name import check_of, read_server_name
 from arcgate.gateway.spool import SpoolFull
 from arcgate.gateway.tunnels import OpenTunnels, Tunnel
 from arcgate.net.channel import ChannelTunnel
@@ -40,6 +42,7 @@ class Tunnelling:
         machine_limits: MachineLimits,
         idle_timeout: float,
         half_closed_timeout: float,
+        hello_timeout: float = 10,
     ) -> None:
         self._policy = policy
         self._outbound = outbound
@@ -49,6 +52,7 @@ class Tunnelling:
         self._machine_limits = machine_limits
         self._idle_timeout = idle_timeout
         self._half_closed_timeout = half_closed_timeout
+        self._hello_timeout = hello_timeout
         self.is_draining = False
 
     async def run(
@@ -61,7 +65,7 @@ class Tunnelling:
         task = asyncio.current_task()
         assert task is not None
         machine = tunnel.certificate.identity.machine_id if tunnel.certificate else ""
-        refusal = self._machine_limits.begin(machine) if machine else None
+        refusal = self._machine_limits.begin(machine, self._policy().limits_of(machine)) if machine else None
         self._open_tunnels.add(tunnel)
         tunnel.task = task
         before = task.cancelling()
@@ -105,7 +109,7 @@ class Tunnelling:
         finally:
             tunnel.was_handed_over = isinstance(client, ChannelTunnel) and client.was_handed_over
             # Nothing is awaited here: the end is recorded even while the process is being stopped.
-            self._accounting.end(tunnel, ending)
+            self._accounting.end(tunnel, ending, tunnel.end_detail)
             if target is not None and ending is not EndReason.COMPLETED:
                 # Both peers must be able to tell a cut from an end.
                 target.abort()
@@ -131,6 +135,12 @@ class Tunnelling:
     async def _relay(
         self, tunnel: Tunnel, client: ByteStream, target: ByteStream, hand_over: HandOver | None
     ) -> EndReason:
+        check = check_of(tunnel)
+        if check is not ServerNameCheck.OFF:
+            seen = await read_server_name(client, tunnel.target, self._hello_timeout)
+            client = seen.stream
+            if seen.difference and not self._may_differ(tunnel, check, seen.difference):
+                return EndReason.SERVER_NAME_DIFFERS
         ending = await relay(
             client,
             target,
@@ -142,6 +152,14 @@ class Tunnelling:
         if ending is Ending.COMPLETED:
             await target.close()
         return EndReason(ending)
+
+    def _may_differ(self, tunnel: Tunnel, check: ServerNameCheck, difference: str) -> bool:
+        """Record a server name that is not the target's; say whether the tunnel may go on."""
+        if check is ServerNameCheck.ENFORCE:
+            tunnel.end_detail = difference
+            return False
+        self._accounting.observe(tunnel, Verdict(Reason.SERVER_NAME_DIFFERS, detail=difference))
+        return True
 
     async def refuse(self, client: ByteStream, tunnel: Tunnel, verdict: Verdict) -> None:
         """Record a refusal, answer it, and close."""

@@ -42,6 +42,7 @@ class Tunnel:
     address: Address | None = None
     traffic: Traffic = field(default_factory=Traffic)
     was_handed_over: bool = False
+    end_detail: str = ""
     cut_reason: EndReason | None = None
     task: "asyncio.Task[Any] | None" = None
     by_signed_channel: bool = False

@@ -12,7 +12,6 @@ from collections import deque
 from collections.abc import Callable
 
 from arcgate.core.errors import StateError
-from arcgate.net.messages import MessageStream
 from arcgate.net.readiness import Readiness
 from arcgate.net.streams import PromptStream, SocketStream, StreamReset
 from arcgate.net.tls import TlsStream
@@ -33,7 +32,7 @@ class ChannelTunnel(PromptStream):
 
     def __init__(
         self,
-        tls: TlsStream | MessageStream,
+        tls: TlsStream,
         rest: bytes,
         *,
         may_hand_over: bool,
@@ -58,6 +57,10 @@ class ChannelTunnel(PromptStream):
     def peer(self) -> str:
         """See ByteStream."""
         return self._tls.peer
+
+    def put_back(self, data: bytes) -> None:
+        """Give back what was received, to be received again before everything else."""
+        self._ready.appendleft(data)
 
     @property
     def was_handed_over(self) -> bool:
@@ -247,12 +250,11 @@ class ChannelTunnel(PromptStream):
         if not self._may_hand_over or not self._frames.is_between_frames:
             raise StreamReset("the channel ended inside a tunnel")
         self._receives_raw = True
-        assert isinstance(self._tls, TlsStream), "messages are never handed over"
         if raw := self._tls.take_raw():
             self._ready.append(raw)
         self._free_tls()
 
     def _free_tls(self) -> None:
         """Let go of the TLS state once no direction needs it: it is most of an idle tunnel's memory."""
-        if self._sends_raw and self._receives_raw and isinstance(self._tls, TlsStream):
+        if self._sends_raw and self._receives_raw:
             self._tls.free()

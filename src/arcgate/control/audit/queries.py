@@ -30,7 +30,7 @@ _PLACE = re.compile(r"(?P<microseconds>-?[0-9]{1,18}) (?P<id>[0-9]{1,18})\Z", re
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{4,80}\Z")
 _ESCAPE = "\\"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_VERDICTS = ("allowed", "refused")
+_VERDICTS = ("allowed", "audited", "refused")
 
 Option = Callable[[str], str]
 """Returns a query parameter, empty when it isn't given."""

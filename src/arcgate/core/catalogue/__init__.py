@@ -3,7 +3,7 @@
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from types import MappingProxyType
 from typing import Any
@@ -160,6 +160,14 @@ SHIPPED = ("azure.toml", "scenarios.toml")
 def shipped_texts() -> tuple[str, ...]:
     """Return the texts of the shipped files."""
     return tuple(files(__package__).joinpath(name).read_text(encoding="utf-8") for name in SHIPPED)
+
+
+@lru_cache(maxsize=2)
+def catalogue_in_force(texts: tuple[str, ...]) -> Catalogue:
+    """Return the newer of the catalogue in the texts (none: no other) and the shipped one."""
+    shipped = shipped_catalogue()
+    other = parse_catalogue(*texts) if texts else shipped
+    return other if other.edition > shipped.edition else shipped
 
 
 @cache
