@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 Value = TypeVar("Value")
@@ -31,6 +31,16 @@ async def until(condition: Callable[[], object], deadline: float = 10, *, what: 
     while not condition():
         if loop.time() > latest:
             raise AssertionError(f"not within {deadline:g} s: {what or condition}")
+        await asyncio.sleep(0.002)
+
+
+async def until_so(condition: Callable[[], Awaitable[object]], deadline: float = 10) -> None:
+    """Return as soon as the question is answered with a true value; raises AssertionError after `deadline` seconds."""
+    loop = asyncio.get_running_loop()
+    latest = loop.time() + deadline
+    while not await condition():
+        if loop.time() > latest:
+            raise AssertionError(f"not within {deadline:g} s: {condition}")
         await asyncio.sleep(0.002)
 
 
