@@ -15,6 +15,7 @@ _CONNECT = "integration/agent/test_connect.py"
 PROVOKED: dict[int, tuple[str, str]] = {
     1: ("integration/agent/test_processes.py", "test_output_that_nobody_reads_is_no_trace"),
     2: (_CLI, "test_a_defect_of_ours_is_one_sentence_and_its_trace_is_in_the_log"),
+    3: ("unit/agent/upgrade/test_upgrade.py", "test_an_agent_from_elsewhere_is_azcm0003"),
     4: (
         "integration/agent/check/test_check.py",
         "test_arc_proxy_that_is_not_running_is_said_although_all_can_be_reached",
@@ -39,6 +40,7 @@ PROVOKED: dict[int, tuple[str, str]] = {
     68: (_CONNECT, "test_an_unknown_subscription_name_is_azcm0068"),
     69: (_CLI, "test_a_setting_that_cannot_be_stored_is_azcm0069"),
     70: (_CLI, "test_both_settings_files_damaged_is_azcm0070_with_the_file"),
+    72: ("unit/agent/commands/test_extension.py", "test_a_state_that_cannot_be_written_is_azcm0072"),
     75: (_CLI, "test_the_secret_comes_from_the_environment_or_a_file"),
     81: ("unit/agent/test_agent_service.py", "test_an_answer_without_a_certificate_is_azcm0081"),
     101: ("unit/agent/test_log_archive.py", "test_a_place_that_cannot_be_written_is_azcm0101"),
@@ -53,7 +55,6 @@ BY_FILES = "the command and the services share files and locks; there is no conn
 NO_TPM = "keys are files, and no flag asks for a TPM"
 
 NOT_PROVOKED: dict[int, str] = {
-    3: "no command is bound to some kind of system yet",
     5: "a log that can't be written loses lines, and never stops a command",
     28: NO_TPM,
     45: "a resource with another key is never taken over: AZCM0044 says so before anything is sent",
@@ -61,7 +62,6 @@ NOT_PROVOKED: dict[int, str] = {
     64: BY_FILES,
     65: BY_FILES,
     66: BY_FILES,
-    72: "no handler of extensions is there that could fail",
     73: "there is no partner configuration",
     74: "the command adds no extensions: the cloud does",
     76: NO_TPM,

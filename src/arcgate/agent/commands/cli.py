@@ -23,12 +23,14 @@ COMMANDS = {
     "config": "Show and change this machine's settings.",
     "connect": "Connect this machine to the cloud.",
     "disconnect": "Disconnect this machine from the cloud.",
+    "extension": "Show and remove this machine's extensions.",
     "genkey": "Make this machine's key ahead of connecting.",
     "help": "Help about a command.",
     "logs": "Collect logs in a zip file.",
     "route": "Explain the way that a request takes.",
     "run": "Run the agent's services in the foreground, as containers need it.",
     "show": "Show this machine's identity and the agent's status.",
+    "upgrade": "Install the newest agent that the cloud offers.",
     "version": "Show the agent's version.",
 }
 """Names with their help; each command's module is loaded when it is needed."""

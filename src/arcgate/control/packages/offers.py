@@ -22,11 +22,11 @@ class Offer:
     name: str
     version: str
     kind: str
-    """deb, rpm, apk or archive."""
+    """deb, rpm, apk or archive; python for one that the machine's own Python runs."""
     machine: str
-    """What `uname -m` says there."""
+    """What `uname -m` says there, or the ABI tag of its Python."""
     libc: str
-    """gnu or musl."""
+    """gnu or musl; empty where Python says it."""
     sha256: str = ""
 
     @property

@@ -59,8 +59,9 @@ class Downloads:
         return PlainTextResponse(render_windows(self._shelf.package, cloud))
 
     async def list_packages(self, _request: Request) -> Response:
-        """List the ready packages with their checksums."""
-        return JSONResponse({"packages": [one.document for one in await self._shelf.offers()]})
+        """List the ready packages and the one of what runs here, with their checksums."""
+        offers = [*await self._shelf.offers(), await self._shelf.own_offer()]
+        return JSONResponse({"packages": [one.document for one in offers]})
 
     async def give_package(self, request: Request) -> Response:
         """Give the agent's package or its checksum."""

@@ -36,6 +36,14 @@ class Shelf:
         """Return the ready packages with their checksums; none when there is no folder of them."""
         return await asyncio.to_thread(self._look)
 
+    async def own_offer(self) -> Offer:
+        """Return the package of what runs here, for machines with the same Python; raises StateError."""
+        name, sums = self.names
+        path = await self.find(sums)
+        assert path is not None
+        digest = path.read_text(encoding="ascii").partition(" ")[0]
+        return Offer(name, self.package.version, "python", self.package.platform, "", digest)
+
     @property
     def names(self) -> tuple[str, str]:
         """The names of the files that are made here."""

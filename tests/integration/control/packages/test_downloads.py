@@ -261,3 +261,21 @@ async def test_wget_serves_where_there_is_no_curl(site: Site, tmp_path: Path) ->
     code, _, err = await run("sh", str(script), "--root", str(root), PATH=str(tools))
     assert code == 0, err
     assert (root / "opt" / "azcmagent" / "bin" / "azcmagent").exists()
+
+
+async def test_an_installed_agent_upgrades_itself_from_the_packages_host(site: Site, tmp_path: Path) -> None:
+    script, root = await downloaded_installer(site, tmp_path), tmp_path / "root"
+    assert (await run("sh", str(script), "--root", str(root)))[0] == 0
+    version_file = root / "opt" / "azcmagent" / "lib" / "arcgate" / "__init__.py"
+    version_file.write_text(version_file.read_text().replace(this_package().version, "0.0.1"))
+    places = {
+        "AZCMAGENT_HOME": str(root / "var" / "opt" / "azcmagent"),
+        "AZCMAGENT_CLOUDS": str(root / "etc" / "azcmagent" / "clouds.d"),
+    }
+    program = str(root / "opt" / "azcmagent" / "bin" / "azcmagent")
+    for status in ("upgraded", "upToDate"):
+        code, out, err = await run(program, "upgrade", "--json", **places)
+        assert code == 0, out + err
+        assert json.loads(out) == {"status": status, "version": this_package().version}
+    assert this_package().version in version_file.read_text()
+    assert sorted(one.name for one in (root / "opt").iterdir()) == ["azcmagent"]

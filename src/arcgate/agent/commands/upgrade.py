@@ -1,0 +1,38 @@
+"""`azcmagent upgrade`."""
+
+import asyncio
+
+import click
+
+from arcgate.agent.commands.connect import command_lock
+from arcgate.agent.commands.invocation import Invocation, common_flags, invocation, needs_privileges
+from arcgate.agent.http import client
+from arcgate.agent.surroundings_watch import outbound_for_agent
+from arcgate.agent.upgrade.installation import Installation, find_installation
+from arcgate.agent.upgrade.upgrade import Upgrade
+
+
+@click.command("upgrade")
+@click.option("--version", "wanted", default="", metavar="MAJOR.MINOR", help="Version to install; default: the newest.")
+@click.option(
+    "--cloud", "cloud_name", default="", metavar="NAME", help="Cloud to take it from; default: the machine's."
+)
+@common_flags
+@needs_privileges
+def command(wanted: str, cloud_name: str) -> None:
+    """Install the newest agent that the cloud offers. What fails on the way leaves the old one running."""
+    own = invocation()
+    installed = find_installation()
+    own.prepare()
+    with command_lock(own):
+        version = _upgrade(own, installed, wanted, cloud_name)
+    is_new = version != installed.version
+    if own.console.is_json:
+        own.console.document({"status": "upgraded" if is_new else "upToDate", "version": version})
+    own.console.line(f"The agent is {'now' if is_new else 'already'} of version {version}")
+
+
+def _upgrade(own: Invocation, installed: Installation, wanted: str, cloud_name: str) -> str:
+    cloud = own.cloud(cloud_name)
+    http = client(outbound_for_agent(own.paths, own.environment, cloud=cloud), cloud.ca_pem)
+    return asyncio.run(Upgrade(installed, http, cloud.packages, own.console.info, own.console.progress).run(wanted))
