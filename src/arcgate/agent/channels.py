@@ -11,14 +11,20 @@ import re
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
+from arcgate.agent import presented
 from arcgate.agent.hops import Hops
+from arcgate.agent.signed_channels import Carriers, Signer
 from arcgate.agent.surroundings import GatewayPlace, Surroundings
 from arcgate.core.errors import ArcgateError, Hop, HopError
+from arcgate.core.names import Target
 from arcgate.net.dialer import ConnectRefused, start_tls
+from arcgate.net.messages import MessageStream
 from arcgate.net.streams import StreamReset
 from arcgate.net.tasks import cancel, spawn
 from arcgate.net.tls import TlsStream
+from arcgate.wire.heads import Fields
 
 LAST_WORDS = 0.5
 """Seconds that we look for the reason of a broken channel."""
@@ -65,6 +71,8 @@ class _Kind:
     gateway: GatewayPlace
     proxy: str
     context: ssl.SSLContext
+    certificate: tuple[Path, Path] | None
+    inspection_ca: str
 
     def __hash__(self) -> int:
         # Asked for several times in each tunnel; what else differs is told apart by the comparison.
@@ -86,10 +94,16 @@ class _KnownKind:
 class Channel:
     """A channel that is its acquirer's own until it is given back or done."""
 
-    tls: TlsStream
+    tls: TlsStream | MessageStream
     kind: _Kind
     was_used: bool = False
     idle_since: float = 0
+    signer: Signer | None = None
+    """Makes the proofs of a signed channel."""
+
+    def proof(self, target: Target, correlation_id: str) -> Fields:
+        """Return what the next CONNECT needs beside the usual fields."""
+        return self.signer.proof(target, correlation_id) if self.signer is not None else ()
 
 
 class GatewayChannels:
@@ -100,6 +114,7 @@ class GatewayChannels:
 
     def __init__(self, hops: Hops, most_kept: Callable[[], int] = lambda: 0) -> None:
         self._hops = hops
+        self._carriers = Carriers(hops)
         self._most_kept = most_kept
         self._idle: dict[_Kind, list[Channel]] = {}
         self._sessions: dict[_Kind, ssl.SSLSession] = {}
@@ -139,7 +154,7 @@ class GatewayChannels:
         self._busy -= 1
         if not is_reusable:
             return
-        if channel.kind not in self._sessions:  # taking a session costs as much as a small tunnel
+        if channel.kind not in self._sessions and isinstance(channel.tls, TlsStream):  # taking a session costs as much as a small tunnel
             session = channel.tls.tls.session
             if session is not None and session.has_ticket:
                 self._sessions[channel.kind] = session
@@ -172,7 +187,8 @@ class GatewayChannels:
         certificate = surroundings.certificate if with_certificate else None
         proxy = surroundings.proxy_towards(gateway.dialled)
         context = self._hops.trust.gateways(surroundings.ca_pem, certificate)
-        kind = _Kind(gateway, f"{proxy.user}@{proxy.origin}" if proxy else "", context)
+        origin = f"{proxy.user}@{proxy.origin}" if proxy else ""
+        kind = _Kind(gateway, origin, context, certificate, surroundings.inspection_ca)
         self._last_kind = _KnownKind(gateway, surroundings, with_certificate, now + LOOK_AGAIN, kind)
         return kind
 
@@ -216,6 +232,8 @@ class GatewayChannels:
         """Have the next channel ready before it is asked for: one at a time, and only while there is traffic."""
         is_opening = self._opening is not None and not self._opening.done()
         most = min(MOST_AHEAD, self._most_kept())
+        if kind.inspection_ca:
+            return  # a signed channel is its machine's only once it has carried a request
         if is_opening or self._idle.get(kind) or self._busy + self._idle_count >= most:
             return
         self._opening = spawn("open a channel ahead", self._open_and_keep(kind, surroundings))
@@ -227,6 +245,8 @@ class GatewayChannels:
             return  # whoever needs a channel will meet the error and say so
 
     async def _open(self, kind: _Kind, surroundings: Surroundings) -> Channel:
+        if kind.inspection_ca:
+            return await self._open_by_inspection(kind, surroundings)
         stream = await self._hops.towards(kind.gateway.dialled, surroundings)
         session = self._sessions.pop(kind, None)
         try:
@@ -236,13 +256,26 @@ class GatewayChannels:
             return Channel(tls, kind)
         except HopError as error:
             await stream.close()
-            raise explain(error, kind.gateway) from None
+            raise explain(await self._with_issuer(error, kind, surroundings), kind.gateway) from None
         except BaseException:
             await stream.close()
             raise
 
+    async def _open_by_inspection(self, kind: _Kind, surroundings: Surroundings) -> Channel:
+        """Return a channel where TLS may be opened on the way, by somebody whom an admin has trusted."""
+        try:
+            carrier = await self._carriers.open(kind.gateway, kind.context, kind.certificate, surroundings)
+        except HopError as error:
+            raise explain(await self._with_issuer(error, kind, surroundings), kind.gateway) from None
+        return Channel(carrier.stream, kind, signer=carrier.signer)
 
-async def _part(channel: TlsStream) -> None:
+    async def _with_issuer(self, error: HopError, kind: _Kind, surroundings: Surroundings) -> HopError:
+        return await presented.explain(
+            error, lambda: self._hops.towards(kind.gateway.dialled, surroundings), kind.gateway.host
+        )
+
+
+async def _part(channel: TlsStream | MessageStream) -> None:
     """Close an idle channel politely, so that the gateway doesn't take it for a cut."""
     with contextlib.suppress(StreamReset):
         await channel.end()
@@ -266,7 +299,7 @@ def explain(error: HopError, gateway: GatewayPlace) -> HopError:
     return error
 
 
-async def last_words(channel: TlsStream) -> str:
+async def last_words(channel: TlsStream | MessageStream) -> str:
     """Return the alert that a broken channel still holds, or an empty string.
 
     A gateway that refuses our certificate says so after our handshake: the CONNECT that is under way meets a reset, and

@@ -41,6 +41,7 @@ class SettingsFile:
     def set(self, name: str, text: str) -> Any:
         """Set a property to the value that `text` spells and return that; raises AzcmError 23."""
         value = property_of(name).parse(text)
+        property_of(name).look_at(text)
         self._stored.change(lambda document: {**document, name: value})
         return value
 

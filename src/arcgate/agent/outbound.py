@@ -112,7 +112,8 @@ class Outbound:
         if channel is None:
             return None
         try:
-            channel.tls.send_now(format_connect(target, _fields(correlation_id, now)))
+            fields = (*_fields(correlation_id, now), *channel.proof(target, correlation_id))
+            channel.tls.send_now(format_connect(target, fields))
         except StreamReset:
             self.channels.done(channel, is_reusable=False)
             channel.tls.abort()
@@ -158,6 +159,13 @@ class Outbound:
                 raise
             _log.info("the gateway failed, the cloud's front gateway is used", cause=error.one_line())
             return await self._by_front(front, target, now)
+
+    def is_end_to_end(self, target: Target) -> bool:
+        """Say whether the agent's requests to the target go by a gateway: nobody else need be trusted for them."""
+        now = self.surroundings
+        if now.front is not None and now.is_control(target):
+            return True
+        return now.routing.route(target).way is Way.GATEWAY
 
     async def _by_own_way(self, target: Target, now: Surroundings) -> ByteStream:
         if now.routing.uses_gateway and now.arc_proxy is not None:
@@ -213,7 +221,8 @@ class Outbound:
         self, channel: Channel, target: Target, now: Surroundings, correlation_id: str
     ) -> tuple[ByteStream, HandOverPolicy]:
         """Return a tunnel on the channel, which is done with when the tunnel is, and the agreement; raises HopError."""
-        gateway, fields = channel.kind.gateway, _fields(correlation_id, now)
+        gateway = channel.kind.gateway
+        fields = (*_fields(correlation_id, now), *channel.proof(target, correlation_id))
         try:
             stream, answer = await connect_through(
                 channel.tls, target, now.timeouts.answer, hop=Hop.GATEWAY, via=gateway.name, fields=fields

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 from arcgate.agent.errors import AzcmError
+from arcgate.agent.inspection_ca import read_authorities
 from arcgate.core.errors import InputError
 from arcgate.core.hand_over import MODES
 from arcgate.core.names import parse_target
@@ -42,6 +43,8 @@ class Property:
     least: int = 0
     most: int = 0
     check: Callable[[str], object] | None = None
+    look: Callable[[str], object] | None = None
+    """As `check`, for what the text names: asked when a person sets it, not each time that it is read."""
     has_effect: bool = True
     """False for properties that are kept for scripts of the original's, while nothing of ours acts on them yet."""
 
@@ -75,6 +78,11 @@ class Property:
                 items.append(self._checked(item))
         return items
 
+    def look_at(self, text: str) -> None:
+        """Look at what a text names that a person sets; raises AzcmError 23."""
+        if self.look is not None and text:
+            self._refuse_unless(self.look, text)
+
     def is_valid(self, value: Any) -> bool:
         """Say whether a stored value is one that `parse` could have made."""
         try:
@@ -104,10 +112,13 @@ class Property:
         return number
 
     def _checked(self, text: str) -> str:
-        if self.check is None or text == "":
-            return text
+        if self.check is not None and text:
+            self._refuse_unless(self.check, text)
+        return text
+
+    def _refuse_unless(self, check: Callable[[str], object], text: str) -> None:
         try:
-            self.check(text)
+            check(text)
         except InputError as error:
             raise AzcmError(
                 23, f"{error.sentence} It can't be a value of {self.name}.", cause=error.cause, remedy=error.remedy
@@ -340,6 +351,15 @@ def _properties() -> tuple[Property, ...]:
             "Without a byte, a tunnel is idle for arcproxy.handover after, in seconds.",
             least=1,
             most=86_400,
+        ),
+        Property(
+            "inspection.ca",
+            Kind.TEXT,
+            "",
+            "File (PEM) with the CA of a proxy that inspects TLS, to be trusted on purpose: where its certificates "
+            "come, the machine signs its requests to the gateway instead; empty: nobody may inspect.",
+            check=_file,
+            look=read_authorities,
         ),
         Property(
             "gateway.address",

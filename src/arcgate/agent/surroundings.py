@@ -62,6 +62,8 @@ class Surroundings:
     """The cloud's control hosts, for machines that have no goal yet."""
     ca_pem: str = ""
     """Authorities to trust for the cloud beside the system's."""
+    inspection_ca: str = ""
+    """Authorities of the enterprise's inspection of TLS, trusted on purpose (inspection.ca)."""
     certificate: tuple[Path, Path] | None = None
     """Chain and key of the machine, when there are any."""
     arc_proxy: Target | None = None

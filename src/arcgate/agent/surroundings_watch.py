@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 import structlog
 
 from arcgate.agent.cloud import Cloud, load_cloud
+from arcgate.agent.inspection_ca import inspection_files, read_authorities
 from arcgate.agent.local_settings import LocalSettings, load_settings
 from arcgate.agent.outbound import Outbound
 from arcgate.agent.paths import AgentPaths
@@ -70,6 +71,7 @@ class SurroundingsWatch:
         self.settings = _Part("localconfig.json", self._settings_files, self._load_settings, LocalSettings())
         self.cloud = _Part[Cloud | None]("the cloud definition", self._cloud_files, self._load_cloud, cloud)
         self.goal = _Part[Goal | None]("goal.json", lambda: (paths.goal,), lambda: read_goal(paths), None)
+        self.inspection = _Part("inspection.ca", self._inspection_files, self._load_inspection, "")
         self._certificate: Signature = ()
         self.current = Surroundings()
         self.refresh()
@@ -77,6 +79,7 @@ class SurroundingsWatch:
     def refresh(self) -> bool:
         """Look at the files; say whether `current` is another one now."""
         changed = [self.settings.refresh(), self.cloud.refresh(), self.goal.refresh(), self._certificate_changed()]
+        changed.append(self.inspection.refresh())  # which file it is, the settings say
         if any(changed):
             self.current = self._make()
         return any(changed)
@@ -119,6 +122,12 @@ class SurroundingsWatch:
         identity = read_identity(self._paths)
         return load_cloud(self._paths, identity.cloud) if identity is not None else None
 
+    def _inspection_files(self) -> tuple[Path, ...]:
+        return inspection_files(self.settings.value)
+
+    def _load_inspection(self) -> str:
+        return "".join(read_authorities(file) for file in self._inspection_files())
+
     def _certificate_changed(self) -> bool:
         files = (self._paths.machine_certificate, self._paths.machine_key)
         before, self._certificate = self._certificate, tuple(signature_of(file) for file in files)
@@ -142,6 +151,7 @@ class SurroundingsWatch:
             front=_front(cloud),
             control=cloud.control_hosts if cloud is not None else (),
             ca_pem=cloud.ca_pem if cloud is not None else "",
+            inspection_ca=self.inspection.value,
             certificate=(self._paths.machine_certificate, self._paths.machine_key) if has_certificate else None,
             timeouts=_timeouts(settings),
             hand_over=_hand_over(settings),

@@ -32,6 +32,12 @@ class Trust:
         minimum = ssl.TLSVersion.TLSv1_3
         return self._get(key, lambda: client_context(ca_pem=ca_pem, certificate=present, minimum=minimum))
 
+    def inspected(self, inspection_ca: str) -> ssl.SSLContext:
+        """Return a context that trusts nobody but who inspects TLS; raises StateError (TLS_FILE_UNUSABLE)."""
+        return self._get(
+            (inspection_ca, "inspected"), lambda: client_context(ca_pem=inspection_ca, with_system=False)
+        )
+
     def _get(self, key: tuple[object, ...], make: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
         if (known := self._kept.get(key)) is not None:
             return known

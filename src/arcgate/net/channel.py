@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable
 
 from arcgate.core.errors import StateError
+from arcgate.net.messages import MessageStream
 from arcgate.net.readiness import Readiness
 from arcgate.net.streams import PromptStream, SocketStream, StreamReset
 from arcgate.net.tls import TlsStream
@@ -32,7 +33,7 @@ class ChannelTunnel(PromptStream):
 
     def __init__(
         self,
-        tls: TlsStream,
+        tls: TlsStream | MessageStream,
         rest: bytes,
         *,
         may_hand_over: bool,
@@ -250,6 +251,7 @@ class ChannelTunnel(PromptStream):
         if not self._may_hand_over or not self._frames.is_between_frames:
             raise StreamReset("the channel ended inside a tunnel")
         self._receives_raw = True
+        assert isinstance(self._tls, TlsStream), "messages are never handed over"
         if raw := self._tls.take_raw():
             self._ready.append(raw)
         self._free_tls()
@@ -257,4 +259,5 @@ class ChannelTunnel(PromptStream):
     def _free_tls(self) -> None:
         """Let go of the TLS state once no direction needs it: it is most of an idle tunnel's memory."""
         if self._sends_raw and self._receives_raw:
+            assert isinstance(self._tls, TlsStream), "messages are never handed over"
             self._tls.free()

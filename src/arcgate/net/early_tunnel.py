@@ -12,6 +12,7 @@ from arcgate.core.hand_over import HandOverMode, parse_mode
 from arcgate.core.names import Target
 from arcgate.net.channel import ChannelTunnel
 from arcgate.net.dialer import LARGEST_REFUSAL, ConnectAnswer, content_length, no_answer, refused_connect
+from arcgate.net.messages import MessageStream
 from arcgate.net.streams import PromptStream, StreamReset
 from arcgate.net.tls import TlsStream
 from arcgate.wire.connect import HAND_OVER_FIELD
@@ -24,7 +25,7 @@ class EarlyTunnel(ChannelTunnel):
 
     def __init__(
         self,
-        tls: TlsStream,
+        tls: TlsStream | MessageStream,
         target: Target,
         *,
         via: str,

@@ -297,14 +297,16 @@ def client_context(
     ca_pem: str = "",
     certificate: tuple[Path, Path] | None = None,
     minimum: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2,
+    with_system: bool = True,
 ) -> ssl.SSLContext:
-    """Return a context that verifies servers against the system's authorities and those in `ca_pem`.
+    """Return a context that verifies servers against the system's authorities, if wanted, and those in `ca_pem`.
 
     `certificate` is (chain, key) of a client certificate. Raises StateError (TLS_FILE_UNUSABLE).
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = minimum
-    context.load_default_certs(ssl.Purpose.SERVER_AUTH)
+    if with_system:
+        context.load_default_certs(ssl.Purpose.SERVER_AUTH)
     if ca_pem:
         _load(lambda: context.load_verify_locations(cadata=ca_pem), "the certificate authorities")
     if certificate is not None:

@@ -1,0 +1,115 @@
+"""The certificate that a server, or somebody in its place, has shown: whose it is, for errors and reports."""
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import lru_cache
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from cryptography.x509.oid import NameOID
+
+from arcgate.core.errors import ArcgateError, Hop, HopError
+from arcgate.net.streams import ByteStream, StreamReset
+from arcgate.net.tls import TlsStream
+
+LOOK = 5.0
+"""Seconds that a second look at a refused certificate may take."""
+
+Open = Callable[[], Awaitable[ByteStream]]
+
+
+@dataclass(frozen=True, slots=True)
+class Presented:
+    """Whose certificate was shown; the fingerprint is SHA-256, as `openssl x509 -fingerprint -sha256` prints it."""
+
+    issuer: str
+    subject: str
+    fingerprint: str
+
+    def __str__(self) -> str:
+        return f"issuer {self.issuer}, subject {self.subject}, SHA-256 {self.fingerprint}"
+
+
+def describe(certificate: x509.Certificate) -> Presented:
+    """Return whose a certificate is."""
+    fingerprint = certificate.fingerprint(hashes.SHA256()).hex(":").upper()
+    return Presented(name_of(certificate.issuer), name_of(certificate.subject), fingerprint)
+
+
+def name_of(name: x509.Name) -> str:
+    """Return who that is, in a few words."""
+    for kind in (NameOID.COMMON_NAME, NameOID.ORGANIZATION_NAME, NameOID.ORGANIZATIONAL_UNIT_NAME):
+        if values := name.get_attributes_for_oid(kind):
+            return f"'{values[0].value!s}'"
+    return f"'{name.rfc4514_string()}'"
+
+
+def parse(der: bytes | None) -> x509.Certificate | None:
+    """Return the certificate, None for bytes that are none."""
+    try:
+        return x509.load_der_x509_certificate(der) if der else None
+    except ValueError:
+        return None
+
+
+def is_issued_by(tls: TlsStream, authorities_pem: str) -> bool:
+    """Say whether one of the authorities has itself issued the certificate that the peer has shown."""
+    leaf = parse(tls.tls.getpeercert(binary_form=True))
+    return leaf is not None and any(_has_issued(one, leaf) for one in _authorities(authorities_pem))
+
+
+@lru_cache(maxsize=4)
+def _authorities(pem: str) -> tuple[x509.Certificate, ...]:
+    return tuple(x509.load_pem_x509_certificates(pem.encode())) if pem else ()
+
+
+def _has_issued(authority: x509.Certificate, leaf: x509.Certificate) -> bool:
+    try:
+        leaf.verify_directly_issued_by(authority)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
+
+
+async def look(open_stream: Open, server: str) -> x509.Certificate | None:
+    """Return what a server shows, unverified and only to name it; nothing is sent to it. None when it can't be had."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    with contextlib.suppress(ArcgateError, ssl.SSLError, StreamReset, TimeoutError):
+        async with asyncio.timeout(LOOK):
+            stream = await open_stream()
+            try:
+                tls = TlsStream(stream, context, server_side=False, server_hostname=server)
+                await tls.handshake()
+                return parse(tls.tls.getpeercert(binary_form=True))
+            finally:
+                await stream.close()
+    return None
+
+
+def intercepted(server: str, presented: Presented | None, cause: str) -> HopError:
+    """Return the error of a server whose certificate nobody whom we trust has issued."""
+    issuer = presented.issuer if presented is not None else "an unknown authority"
+    details = f"{cause}; the certificate that came: {presented}" if presented is not None else cause
+    return HopError(
+        Hop.TLS,
+        "TLS_INTERCEPTED",
+        f"TLS to {server} seems to be intercepted: its certificate was issued by {issuer}, which is not trusted.",
+        cause=details,
+        remedy=f"If {issuer} is your inspecting proxy's or firewall's, have {server} (this one name) exempted there, "
+        "or trust it on purpose: 'azcmagent config set inspection.ca FILE' with its certificate in PEM, and allow "
+        "signed channels on the gateway. If it is your cloud's authority, add it to the cloud definition's ca.",
+    )
+
+
+async def explain(error: HopError, open_stream: Open, server: str) -> HopError:
+    """Return a failed handshake's error, with the name of who stands in the server's place when it was its issuer."""
+    if error.code != "TLS_CERTIFICATE_REFUSED" or error.hop is not Hop.TLS:
+        return error
+    certificate = await look(open_stream, server)
+    return intercepted(server, describe(certificate), error.cause) if certificate is not None else error

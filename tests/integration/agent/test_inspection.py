@@ -1,0 +1,142 @@
+"""Arc Proxy behind somebody who opens TLS, in front of a real gateway node: refused, or trusted on purpose."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from arcgate.core.audit import Event
+from arcgate.core.verdicts import Reason
+from arcgate.net.files import write_file
+from worlds.agent_machine import AgentMachine, agent_machine, echo, error_of, read_all, target
+from worlds.authority import Authority
+from worlds.gateway_node import NAME, GatewayNode, gateway_node
+from worlds.inspecting_middle import InspectingMiddle, inspecting_middle
+
+pytestmark = pytest.mark.anyio
+
+
+@dataclass
+class Enterprise:
+    """A machine, the one in the middle, and a gateway; `place` is a target that answers with what it gets."""
+
+    machine: AgentMachine
+    middle: InspectingMiddle
+    node: GatewayNode
+    place: str
+    ca: Path
+
+    def trust(self) -> None:
+        """Do what the admin does who trusts the inspection on purpose, on the machine and at the gateway."""
+        self.machine.set(inspection_ca=str(self.ca))
+        self.node.publish_gateway(signedChannels=True)
+
+    async def connect(self) -> bytes:
+        return await self.machine.ask(f"CONNECT {self.place} HTTP/1.1\r\nHost: {self.place}\r\n\r\n".encode())
+
+    async def carries(self, data: bytes) -> bool:
+        client, _ = await self.machine.tunnel(self.place)
+        try:
+            await client.send(data)
+            await client.end()
+            return await read_all(client) == data
+        finally:
+            await client.close()
+
+
+@pytest.fixture
+async def enterprise(authority: Authority, tmp_path: Path) -> AsyncIterator[Enterprise]:
+    folder = tmp_path / "enterprise"
+    folder.mkdir()
+    inspection = Authority(folder)
+    async with (
+        gateway_node(authority, tmp_path) as node,
+        inspecting_middle(inspection, authority, node.port, NAME) as (middle, port),
+        agent_machine(tmp_path, authority) as machine,
+        target(echo) as echoing,
+    ):
+        place = f"127.0.0.1:{echoing}"
+        node.publish_endpoints(place)
+        machine_id = str(uuid4())
+        certificate, _ = node.machines.issue(machine_id)
+        node.publish_machine(machine_id)
+        for file in (machine.paths.machine_certificate, machine.paths.machine_key):
+            write_file(file, certificate.read_bytes())
+        machine.set_goal(place, port=port, host=NAME)
+        yield Enterprise(machine, middle, node, place, inspection.file)
+
+
+async def test_without_trust_the_refusal_and_the_log_say_whose_certificate_came(enterprise: Enterprise) -> None:
+    error = error_of(await enterprise.connect())
+    assert error["code"] == "tls_intercepted"
+    assert error["hop"] == "TLS"
+    assert "issuer 'Testing CA" in error["detail"] or "issuer 'trustme" in error["detail"]
+    assert "SHA-256" in error["detail"]
+    assert NAME in error["remedy"]
+    assert any("SHA-256" in line for line in enterprise.machine.log_lines())
+    assert not enterprise.middle.seen
+
+
+async def test_trusted_on_purpose_requests_are_signed_and_carried(enterprise: Enterprise) -> None:
+    enterprise.trust()
+    for size in (5, 1_000_000):
+        assert await enterprise.carries(bytes(size))
+    record = await enterprise.node.wait_for_record(Event.END, 2)
+    assert record.authentication == "signature"
+    assert enterprise.machine.log_lines()
+    assert any("TLS is inspected" in line for line in enterprise.machine.log_lines())
+
+
+async def test_one_signed_channel_serves_one_tunnel_after_the_other(enterprise: Enterprise) -> None:
+    enterprise.trust()
+    for _ in range(3):
+        assert await enterprise.carries(b"hello")
+    # One that was refused by the ordinary trust, and the one that carries.
+    assert enterprise.middle.connections == 2
+
+
+async def test_a_gateway_that_does_not_allow_it_is_named(enterprise: Enterprise) -> None:
+    enterprise.machine.set(inspection_ca=str(enterprise.ca))
+    error = error_of(await enterprise.connect())
+    assert error["code"] == Reason.SIGNED_CHANNEL_NOT_ALLOWED
+    assert "--signed-channels allowed" in error["remedy"]
+
+
+async def test_where_tls_is_not_opened_the_certificate_serves_as_ever(enterprise: Enterprise) -> None:
+    enterprise.trust()
+    enterprise.middle.is_off = True
+    assert await enterprise.carries(b"hello")
+    assert (await enterprise.node.wait_for_record(Event.END)).authentication == "certificate"
+
+
+async def test_inspection_that_begins_and_ends_is_followed(enterprise: Enterprise) -> None:
+    enterprise.trust()
+    enterprise.machine.set(arcproxy_channels=0)
+    for count, is_off in enumerate((True, False, True), 1):
+        enterprise.middle.is_off = is_off
+        assert await enterprise.carries(b"hello")
+        record = await enterprise.node.wait_for_record(Event.END, count)
+        assert record.authentication == ("certificate" if is_off else "signature")
+
+
+async def test_another_ca_than_the_trusted_one_stays_refused(enterprise: Enterprise, tmp_path: Path) -> None:
+    enterprise.trust()
+    enterprise.middle.authority = Authority(tmp_path)
+    assert error_of(await enterprise.connect())["code"] == "tls_intercepted"
+
+
+async def test_a_damaged_file_trusts_nobody(enterprise: Enterprise) -> None:
+    enterprise.ca.write_text("no certificate")
+    enterprise.trust()
+    assert error_of(await enterprise.connect())["code"] == "tls_intercepted"
+    assert any("INSPECTION_CA_UNUSABLE" in line for line in enterprise.machine.log_lines())
+
+
+async def test_a_proxy_that_lets_no_websocket_through_is_told_so(enterprise: Enterprise) -> None:
+    enterprise.trust()
+    enterprise.middle.up = lambda data: data.replace(b"Upgrade: websocket", b"X-Removed: websocket")
+    error = error_of(await enterprise.connect())
+    assert error["code"] == "signed_channel_failed"
+    assert "WebSockets" in error["remedy"]
