@@ -7,7 +7,7 @@ from typing import Any
 
 from arcgate.agent.errors import AzcmError
 from arcgate.agent.paths import PUBLIC, SHARED, AgentPaths
-from arcgate.agent.settings_table import PROPERTIES, Kind, property_of
+from arcgate.agent.settings_table import PROPERTIES, Kind, parse_proxies, property_of
 from arcgate.agent.stored_document import Document, StoredDocument
 from arcgate.core.addresses import AddressClass, classify
 from arcgate.core.errors import InputError
@@ -15,6 +15,7 @@ from arcgate.core.names import Target, parse_target
 from arcgate.core.patterns import EndpointPattern
 from arcgate.core.routing import ConnectionType, parse_proxy_bypass
 from arcgate.core.urls import Url, parse_url
+from arcgate.wire.proxy_authentication import Scheme
 
 PROXY_VARIABLES = ("HTTPS_PROXY", "https_proxy")
 
@@ -81,9 +82,12 @@ class LocalSettings:
     """The settings parsed, as services and checks use them; values that can't be used count as not set."""
 
     connection_type: ConnectionType = ConnectionType.DEFAULT
-    proxy_url: Url | None = None
+    proxies: tuple[Url, ...] = ()
+    """The enterprise proxies, in the order in which they are tried."""
     proxy_source: str = ""
-    """proxy.url, or the environment variable that the proxy is from."""
+    """proxy.url, or the environment variable that the proxies are from."""
+    proxy_exemptions: str = ""
+    """NO_PROXY, where the proxy is the environment's."""
     proxy_bypass: tuple[EndpointPattern, ...] = ()
     proxy_bypass_values: tuple[str, ...] = ()
     himds_port: int = 40342
@@ -95,6 +99,16 @@ class LocalSettings:
     """All properties by name, defaults included."""
     problems: tuple[str, ...] = ()
     """One sentence for each stored value that can't be used."""
+
+    @property
+    def proxy_url(self) -> Url | None:
+        """The enterprise proxy, the first one of several."""
+        return self.proxies[0] if self.proxies else None
+
+    @property
+    def proxy_schemes(self) -> tuple[Scheme, ...]:
+        """How the agent may authenticate to proxies."""
+        return tuple(Scheme(one) for one in self.values.get("proxy.authentication", ())) or tuple(Scheme)
 
 
 def load_settings(paths: AgentPaths, environment: Mapping[str, str] | None = None) -> LocalSettings:
@@ -113,16 +127,17 @@ def settings_of(document: Mapping[str, Any], environment: Mapping[str, str]) -> 
             problems.append(f"The stored value of {one.name} can't be used; the default holds.")
             value = one.default
         values[one.name] = value
-    proxy, source = _proxy(values["proxy.url"], environment, problems)
-    if proxy is not None and _is_arc_proxy(proxy, values["arcproxy.port"]):
+    proxies, source = _proxies(values["proxy.url"], environment, problems)
+    if any(_is_arc_proxy(proxy, values["arcproxy.port"]) for proxy in proxies):
         # HTTPS_PROXY of the whole machine may well name Arc Proxy: for other programs, not for ourselves.
         if source == "proxy.url":
             problems.append("proxy.url names Arc Proxy itself; no enterprise proxy is used.")
-        proxy, source = None, ""
+        proxies, source = (), ""
     return LocalSettings(
         connection_type=ConnectionType(values["connection.type"]),
-        proxy_url=proxy,
+        proxies=proxies,
         proxy_source=source,
+        proxy_exemptions=_exemptions(environment) if source in PROXY_VARIABLES else "",
         proxy_bypass=parse_proxy_bypass(values["proxy.bypass"]),
         proxy_bypass_values=tuple(values["proxy.bypass"]),
         himds_port=values["himds.port"],
@@ -141,15 +156,19 @@ def _is_arc_proxy(proxy: Url, port: int) -> bool:
     return is_local and proxy.target.port == port
 
 
-def _proxy(setting: str, environment: Mapping[str, str], problems: list[str]) -> tuple[Url | None, str]:
-    """Return proxy and source: proxy.url goes before the environment."""
+def _exemptions(environment: Mapping[str, str]) -> str:
+    return environment.get("NO_PROXY") or environment.get("no_proxy") or ""
+
+
+def _proxies(setting: str, environment: Mapping[str, str], problems: list[str]) -> tuple[tuple[Url, ...], str]:
+    """Return proxies and source: proxy.url goes before the environment."""
     if setting:
-        return parse_url(setting), "proxy.url"
+        return parse_proxies(setting), "proxy.url"
     for name in PROXY_VARIABLES:
         if text := environment.get(name, "").strip():
             try:
                 # curl and others take HOST:PORT here as well.
-                return parse_url(text if "://" in text else f"http://{text}"), name
+                return (parse_url(text if "://" in text else f"http://{text}"),), name
             except InputError as error:
                 problems.append(f"{name} of the environment can't be used: {error.sentence}")
-    return None, ""
+    return (), ""

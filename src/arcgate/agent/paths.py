@@ -58,6 +58,11 @@ class AgentPaths:
         return self.layout.certificates / "machine.pem"
 
     @property
+    def proxy_credentials(self) -> Path:
+        """Users and passwords that `config set proxy.url` was given; where the setting proxy.credentials is empty."""
+        return self.layout.certificates / "proxy-credentials"
+
+    @property
     def goal(self) -> Path:
         """The last good goal."""
         return self.layout.state / "goal.json"

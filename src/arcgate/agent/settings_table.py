@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import PurePath
 from typing import Any
 
 from arcgate.agent.errors import AzcmError
@@ -12,7 +13,8 @@ from arcgate.core.errors import InputError
 from arcgate.core.hand_over import MODES
 from arcgate.core.names import parse_target
 from arcgate.core.routing import PROXY_BYPASS_GROUPS, parse_proxy_bypass
-from arcgate.core.urls import parse_url
+from arcgate.core.urls import Url, parse_url
+from arcgate.wire.proxy_authentication import Scheme
 
 LONGEST_VALUE = 8192
 """Characters of a value that `set` takes."""
@@ -125,16 +127,29 @@ class Property:
             ) from None
         except ValueError as error:
             raise self._refused(f"{text!r}", str(error)) from None
-        return text
 
     def _refused(self, what: str, remedy: str) -> AzcmError:
         return AzcmError(23, f"{what} is not a value of {self.name}.", remedy=remedy)
 
 
 def _proxy_url(text: str) -> None:
-    url = parse_url(text)
-    if url.path != "/":
+    if any(url.path != "/" for url in parse_proxies(text)):
         raise ValueError("Give http://HOST[:PORT], without a path.")
+
+
+def parse_proxies(text: str) -> tuple[Url, ...]:
+    """Return the URLs of a comma separated value of proxy.url; raises InputError (URL_INVALID)."""
+    return tuple(parse_url(part.strip()) for part in text.split(","))
+
+
+def _file(text: str) -> None:
+    if not PurePath(text).is_absolute():
+        raise ValueError("Give the whole path of the file.")
+
+
+def _scheme(text: str) -> None:
+    if text not in set(Scheme):
+        raise ValueError(f"Choose from: {', '.join(Scheme)}.")
 
 
 def _extension(text: str) -> None:
@@ -165,8 +180,30 @@ def _properties() -> tuple[Property, ...]:
             "proxy.url",
             Kind.TEXT,
             "",
-            "The enterprise proxy, http://HOST[:PORT]; empty: HTTPS_PROXY of the environment.",
+            "The enterprise proxy, http://HOST[:PORT] or https://HOST[:PORT]; several, by commas, are tried in order "
+            "while earlier ones don't work. Empty: HTTPS_PROXY and NO_PROXY of the environment.",
             check=_proxy_url,
+        ),
+        Property(
+            "proxy.credentials",
+            Kind.TEXT,
+            "",
+            "File with user and password for the proxy, USER:PASSWORD, which others can't read.",
+            check=_file,
+        ),
+        Property(
+            "proxy.authentication",
+            Kind.LIST,
+            [],
+            f"How the agent may authenticate to the proxy, of {', '.join(Scheme)}; empty: by the strongest offered.",
+            check=_scheme,
+        ),
+        Property(
+            "proxy.keytab",
+            Kind.TEXT,
+            "",
+            "Kerberos key table for the proxy's Negotiate; empty: the ticket cache of the services' user.",
+            check=_file,
         ),
         Property(
             "proxy.bypass",

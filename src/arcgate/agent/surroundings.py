@@ -10,6 +10,7 @@ from arcgate.core.errors import ArcgateError
 from arcgate.core.hand_over import HandOverPolicy
 from arcgate.core.names import HostName, Target
 from arcgate.core.patterns import EndpointPattern
+from arcgate.core.proxy_exemptions import is_exempt
 from arcgate.core.routing import Goal, Routing
 from arcgate.core.urls import Url
 from arcgate.net.proxy_mechanisms import ProxyAccess
@@ -92,4 +93,6 @@ class Surroundings:
         """Return the enterprise proxy that connections to this place (a gateway) take, None for direct ones."""
         if self.proxy is None:
             return None
-        return None if any(pattern.matches(target) for pattern in self.routing.proxy_bypass) else self.proxy
+        is_exempt_ = is_exempt(target, self.routing.proxy_exemptions)
+        is_exempt_ = is_exempt_ or any(pattern.matches(target) for pattern in self.routing.proxy_bypass)
+        return None if is_exempt_ else self.proxy

@@ -13,6 +13,7 @@ from arcgate.agent.inspection_ca import inspection_files, read_authorities
 from arcgate.agent.local_settings import LocalSettings, load_settings
 from arcgate.agent.outbound import Outbound
 from arcgate.agent.paths import AgentPaths
+from arcgate.agent.proxy_credentials import ProxyCredentials, credentials_file, read_credentials
 from arcgate.agent.state import is_running, read_arcproxy_state, read_goal, read_identity
 from arcgate.agent.surroundings import GatewayPlace, Surroundings, Timeouts
 from arcgate.core.errors import ArcgateError, StateError
@@ -20,6 +21,7 @@ from arcgate.core.hand_over import HandOverMode, HandOverPolicy
 from arcgate.core.names import HostName, Target, parse_host
 from arcgate.core.routing import Goal, Routing
 from arcgate.net.files import signature_of
+from arcgate.net.proxy_mechanisms import ProxyAccess
 from arcgate.net.resolver import Resolver, SystemResolver
 
 _log = structlog.get_logger(__name__)
@@ -69,6 +71,9 @@ class SurroundingsWatch:
         self._environment = os.environ if environment is None else environment
         self._given_cloud = cloud
         self.settings = _Part("localconfig.json", self._settings_files, self._load_settings, LocalSettings())
+        self.credentials = _Part(
+            "the proxy's credentials", self._credentials_files, self._load_credentials, ProxyCredentials()
+        )
         self.cloud = _Part[Cloud | None]("the cloud definition", self._cloud_files, self._load_cloud, cloud)
         self.goal = _Part[Goal | None]("goal.json", lambda: (paths.goal,), lambda: read_goal(paths), None)
         self.inspection = _Part("inspection.ca", self._inspection_files, self._load_inspection, "")
@@ -78,7 +83,14 @@ class SurroundingsWatch:
 
     def refresh(self) -> bool:
         """Look at the files; say whether `current` is another one now."""
-        changed = [self.settings.refresh(), self.cloud.refresh(), self.goal.refresh(), self._certificate_changed()]
+        # The credentials' file is named by a setting.
+        changed = [
+            self.settings.refresh(),
+            self.credentials.refresh(),
+            self.cloud.refresh(),
+            self.goal.refresh(),
+            self._certificate_changed(),
+        ]
         changed.append(self.inspection.refresh())  # which file it is, the settings say
         if any(changed):
             self.current = self._make()
@@ -88,7 +100,7 @@ class SurroundingsWatch:
         """Return fresh surroundings for the agent's own requests: with Arc Proxy, while it runs."""
         self.refresh()
         # A damaged goal is replaced by asking for it again, the way that a machine without a goal takes.
-        now = replace(self.current, problem=self.settings.problem)
+        now = replace(self.current, problem=self._local_problem)
         if not now.routing.uses_gateway or not is_running(self._paths.arcproxyd_lock):
             return now
         state = read_arcproxy_state(self._paths)
@@ -97,6 +109,24 @@ class SurroundingsWatch:
             return now  # it looks at the files twice a second, and still goes by what they said before
         port = state.extra.get("port", self.settings.value.arcproxy_port)
         return replace(now, arc_proxy=Target(LOOPBACK, int(port)))
+
+    @property
+    def _local_problem(self) -> ArcgateError | None:
+        return self.settings.problem or self.credentials.problem
+
+    @property
+    def _credentials(self) -> Path:
+        setting = self.settings.value.values.get("proxy.credentials", "")
+        return credentials_file(self._paths, setting, self._environment)
+
+    def _credentials_files(self) -> tuple[Path, ...]:
+        return (self._credentials,)
+
+    def _load_credentials(self) -> ProxyCredentials:
+        if not self.settings.value.proxies:
+            return ProxyCredentials()
+        must_exist = bool(self.settings.value.values.get("proxy.credentials", ""))
+        return read_credentials(self._credentials, must_exist=must_exist)
 
     def _settings_files(self) -> tuple[Path, ...]:
         return (self._paths.local_configuration,)
@@ -135,10 +165,12 @@ class SurroundingsWatch:
 
     def _make(self) -> Surroundings:
         settings, cloud = self.settings.value, self.cloud.value
+        proxies = tuple(self.credentials.value.complete(proxy) for proxy in settings.proxies)
         routing = Routing(
             self.goal.value or Goal(),
             settings.connection_type,
             settings.proxy_url is not None,
+            settings.proxy_exemptions,
             settings.proxy_bypass,
             own_ports=frozenset({settings.arcproxy_port}),
         )
@@ -146,7 +178,9 @@ class SurroundingsWatch:
         has_certificate = os.path.exists(self._paths.machine_certificate) and os.path.exists(self._paths.machine_key)
         return Surroundings(
             routing=routing,
-            proxy=settings.proxy_url,
+            proxy=proxies[0] if proxies else None,
+            further_proxies=proxies[1:],
+            proxy_access=ProxyAccess(settings.proxy_schemes, settings.values.get("proxy.keytab", "")),
             gateway_address=settings.gateway_address,
             front=_front(cloud),
             control=cloud.control_hosts if cloud is not None else (),
@@ -157,7 +191,7 @@ class SurroundingsWatch:
             hand_over=_hand_over(settings),
             answers_early=settings.values.get("arcproxy.earlyanswer", False),
             # Without the cloud its control plane is unreachable, which himdsd reports; tunnels don't need it.
-            problem=self.settings.problem or self.goal.problem,
+            problem=self._local_problem or self.goal.problem,
         )
 
 

@@ -3,10 +3,10 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from ipaddress import ip_address, ip_network
 
 from arcgate.core.errors import Hop, HopError, InputError
 from arcgate.core.names import Target, parse_target
+from arcgate.core.proxy_exemptions import is_exempt
 from arcgate.core.urls import Url, parse_url
 from arcgate.net.dialer import dial, start_tls
 from arcgate.net.enterprise_proxies import EnterpriseProxies
@@ -75,25 +75,9 @@ def proxy_for(target: Target, environment: Mapping[str, str]) -> Url | None:
     """Return the proxy that HTTPS_PROXY and NO_PROXY want for a target, None for a direct connection."""
     text = environment.get("https_proxy") or environment.get("HTTPS_PROXY") or ""
     exempt = environment.get("no_proxy") or environment.get("NO_PROXY") or ""
-    if not text or _is_exempt(target, exempt):
+    if not text or is_exempt(target, exempt):
         return None
     try:
         return parse_url(text if "://" in text else f"http://{text}")
     except InputError as error:
         raise InputError(error.code, f"HTTPS_PROXY: {error.sentence}", cause=error.cause, remedy=error.remedy) from None
-
-
-def _is_exempt(target: Target, exempt: str) -> bool:
-    return any(_matches(target, entry.strip().lower()) for entry in exempt.split(",") if entry.strip())
-
-
-def _matches(target: Target, entry: str) -> bool:
-    if entry == "*":
-        return True
-    if isinstance(target.host, str):
-        name = entry.removeprefix("*").removeprefix(".")
-        return target.host == name or target.host.endswith(f".{name}")
-    try:
-        return target.host in ip_network(entry) if "/" in entry else target.host == ip_address(entry.strip("[]"))
-    except ValueError:
-        return False

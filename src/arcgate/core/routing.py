@@ -16,6 +16,7 @@ from arcgate.core.addresses import AddressClass, classify
 from arcgate.core.extension_goals import ExtensionGoal
 from arcgate.core.names import HostName, Target
 from arcgate.core.patterns import EndpointPattern, PatternTrie, parse_pattern
+from arcgate.core.proxy_exemptions import is_exempt
 
 _AUTHORITIES = re.compile(
     r"(?:-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]{1,16384}-----END CERTIFICATE-----\s*){0,16}\Z"
@@ -148,6 +149,8 @@ class Routing:
     goal: Goal
     connection_type: ConnectionType = ConnectionType.DEFAULT
     has_enterprise_proxy: bool = False
+    proxy_exemptions: str = ""
+    """NO_PROXY: what takes no enterprise proxy, though it may take the gateway."""
     proxy_bypass: tuple[EndpointPattern, ...] = ()
     own_ports: frozenset[int] = frozenset()
     _tries: dict[str, PatternTrie[bool]] = field(default_factory=dict, repr=False, compare=False)
@@ -165,16 +168,16 @@ class Routing:
             return Route(Way.DIRECT, "proxy.bypass names this host")
         if not self.uses_gateway:
             why = "connection.type is direct" if self.goal.has_gateway else "no gateway is associated"
-            return self._without_gateway(why)
+            return self._without_gateway(target, why)
         if target.host in self.goal.bypass:
-            return self._without_gateway("the gateway's bypass list names this host")
+            return self._without_gateway(target, "the gateway's bypass list names this host")
         if self._matches("control", self.goal.control, target):
             return Route(Way.GATEWAY, "it belongs to the control plane")
         if self._matches("allowed", self.goal.allowed, target):
             return Route(Way.GATEWAY, "the gateway allows it")
         if self.goal.takes_all:
             return Route(Way.GATEWAY, "the gateway is in audit mode")
-        return self._without_gateway("the gateway does not carry it")
+        return self._without_gateway(target, "the gateway does not carry it")
 
     def _refusal(self, target: Target) -> str:
         if target.is_literal and target.port in self.own_ports and _is_own_machine(target):
@@ -193,7 +196,14 @@ class Routing:
             return f"{target.host} is a {kind} address"
         return ""
 
-    def _without_gateway(self, why: str) -> Route:
+    def takes_proxy(self, target: Target) -> bool:
+        """Whether a connection to the target, which takes no gateway, takes the enterprise proxy."""
+        is_exempt_ = is_exempt(target, self.proxy_exemptions) or self._matches("bypass", self.proxy_bypass, target)
+        return self.has_enterprise_proxy and not is_exempt_
+
+    def _without_gateway(self, target: Target, why: str) -> Route:
+        if self.has_enterprise_proxy and not self.takes_proxy(target):
+            return Route(Way.DIRECT, f"{why}, and NO_PROXY names this host")
         return Route(Way.ENTERPRISE if self.has_enterprise_proxy else Way.DIRECT, why)
 
     def _matches(self, name: str, patterns: tuple[EndpointPattern, ...], target: Target) -> bool:

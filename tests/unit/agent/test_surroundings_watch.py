@@ -9,8 +9,8 @@ from arcgate.agent.paths import AgentPaths
 from arcgate.agent.state import ArcProxyState, ServiceLock, write_arcproxy_state
 from arcgate.agent.surroundings_watch import SurroundingsWatch
 from arcgate.core.names import parse_target
-from arcgate.core.routing import ConnectionType
-from arcgate.net.files import write_json
+from arcgate.core.routing import ConnectionType, Way
+from arcgate.net.files import write_file, write_json
 
 
 @pytest.fixture
@@ -127,3 +127,39 @@ def test_the_agent_goes_through_arc_proxy_only_while_both_go_by_the_same_files(
     with ServiceLock(paths.arcproxyd_lock):
         found = SurroundingsWatch(paths, {}).for_agent().arc_proxy
     assert found == (parse_target("127.0.0.1:41000") if is_used else None)
+
+
+def test_several_proxies_come_with_the_credentials_of_their_file(paths: AgentPaths) -> None:
+    write_json(paths.local_configuration, {"proxy.url": "http://one:3128,https://two:3129"})
+    watch = SurroundingsWatch(paths, {})
+    assert watch.current.proxy is not None
+    assert watch.current.proxy.user == ""
+    write_file(paths.proxy_credentials, "user:secret\n")
+    assert watch.refresh()
+    proxies = (watch.current.proxy, *watch.current.further_proxies)
+    assert [(str(one), one.user, one.password) for one in proxies if one] == [
+        ("http://one:3128", "user", "secret"),
+        ("https://two:3129", "user", "secret"),
+    ]
+
+
+def test_credentials_that_can_not_be_used_are_a_problem(paths: AgentPaths) -> None:
+    settings = {"proxy.url": "http://one:3128", "proxy.credentials": str(paths.home / "none")}
+    write_json(paths.local_configuration, settings)
+    watch = SurroundingsWatch(paths, {})
+    for now in (watch.current, watch.for_agent()):
+        assert now.problem is not None
+        assert now.problem.code == "PROXY_CREDENTIALS_UNUSABLE"
+
+
+def test_no_proxy_counts_with_the_proxy_of_the_environment_alone(paths: AgentPaths) -> None:
+    environment = {"HTTPS_PROXY": "http://env:3128", "NO_PROXY": "near.example"}
+    target = parse_target("host.near.example:443")
+    now = SurroundingsWatch(paths, environment).current
+    assert now.proxy_towards(target) is None
+    assert now.routing.route(target).way is Way.DIRECT
+    assert now.routing.route(parse_target("far.example:443")).way is Way.ENTERPRISE
+    write_json(paths.local_configuration, {"proxy.url": "http://own:3128"})
+    now = SurroundingsWatch(paths, environment).current
+    assert now.proxy_towards(target) is now.proxy
+    assert now.routing.route(target).way is Way.ENTERPRISE

@@ -8,7 +8,8 @@ import click
 from arcgate.agent.commands.invocation import common_flags, invocation, needs_privileges
 from arcgate.agent.errors import AzcmError
 from arcgate.agent.local_settings import SettingsFile
-from arcgate.agent.settings_table import PROPERTIES, property_of
+from arcgate.agent.proxy_credentials import store_credentials
+from arcgate.agent.settings_table import PROPERTIES, parse_proxies, property_of
 from arcgate.core.urls import redact
 
 
@@ -66,6 +67,8 @@ def set_setting(name: str, value: str, add: bool, remove: bool) -> None:
     settings = SettingsFile(own.paths)
     change = settings.add if add else settings.remove if remove else settings.set
     with _writing():
+        if name == "proxy.url" and not add and not remove:
+            value = _put_credentials_away(value)
         changed = change(name, value)
     _report("set to", name, changed)
 
@@ -118,6 +121,19 @@ def _writing() -> Iterator[None]:
         raise AzcmError(
             69, "The setting could not be stored.", cause=str(error), remedy="Check the space and the rights there."
         ) from None
+
+
+def _put_credentials_away(value: str) -> str:
+    """Return the proxies' URLs without users and passwords, which go to a file for the agent's services alone."""
+    property_of("proxy.url").parse(value)
+    proxies = parse_proxies(value) if value else ()
+    if not any(proxy.user or proxy.password for proxy in proxies):
+        return value
+    paths = invocation().paths
+    paths.prepare()
+    store_credentials(paths.proxy_credentials, proxies)
+    invocation().console.line(f"User and password are kept in {paths.proxy_credentials}.")
+    return ",".join(proxy.origin for proxy in proxies)
 
 
 def _report(what: str, name: str, value: object) -> None:

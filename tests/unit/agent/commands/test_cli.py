@@ -133,9 +133,18 @@ def test_the_list_has_every_setting_and_no_password(azcmagent: Run) -> None:
     text, document = azcmagent("config", "list"), azcmagent("config", "list", "-j").document
     assert "hunter2" not in text.output + str(document)
     values = {one["Key"]: one["value"] for one in document["localsettings"]}
-    assert values["proxy.url"] == "http://***@proxy:3128"
+    assert values["proxy.url"] == "http://proxy:3128"
     assert values["connection.type"] == "default"
     assert text.output.startswith("Local Configuration Settings\n")
+
+
+def test_the_password_of_a_proxys_url_is_put_into_a_closed_file(azcmagent: Run, paths: AgentPaths) -> None:
+    urls = "http://user:hunter2@proxy:3128, https://other:3129"
+    assert "hunter2" not in azcmagent("config", "set", "proxy.url", urls).output
+    assert azcmagent("config", "get", "proxy.url").output == "http://proxy:3128,https://other:3129\n"
+    assert "hunter2" not in paths.local_configuration.read_text()
+    assert "http://user:hunter2@proxy:3128\n" in paths.proxy_credentials.read_text()
+    assert paths.proxy_credentials.stat().st_mode & 0o007 == 0
 
 
 def test_settings_are_explained(azcmagent: Run) -> None:
