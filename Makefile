@@ -74,9 +74,9 @@ profile: setup bench/load ## Write flame graphs of both hops while tunnels are s
 	$(BIN)/python bench/profile_hops.py
 
 lock: ## Resolve the requirements anew (needs uv)
-	$(LOCK) --extra server --extra postgres --extra pac pyproject.toml requirements/build.in --output-file requirements/server.txt
-	$(LOCK) --extra server --extra postgres --extra pac --extra test pyproject.toml requirements/build.in --output-file requirements/dev.txt
-	$(LOCK) --extra pac pyproject.toml requirements/packages.in --output-file requirements/packages.txt
+	$(LOCK) --extra server --extra postgres --extra pac --extra uvloop pyproject.toml requirements/build.in --output-file requirements/server.txt
+	$(LOCK) --extra server --extra postgres --extra pac --extra uvloop --extra test pyproject.toml requirements/build.in --output-file requirements/dev.txt
+	$(LOCK) --extra pac --extra uvloop pyproject.toml requirements/packages.in --output-file requirements/packages.txt
 	$(LOCK) requirements/azure.in --output-file requirements/azure.txt
 	$(LOCK) requirements/bench.in --output-file requirements/bench.txt
 

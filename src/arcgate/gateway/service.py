@@ -38,6 +38,7 @@ from arcgate.gateway.signed_channels import SignedChannels
 from arcgate.gateway.spool import Spool
 from arcgate.gateway.tunnelling import Tunnelling
 from arcgate.gateway.tunnels import OpenTunnels
+from arcgate.net import event_loop
 from arcgate.net.caching_resolver import CachingResolver
 from arcgate.net.dialer import dial
 from arcgate.net.http_client import HttpClient
@@ -127,7 +128,9 @@ class Worker:
             self._spool.forget(position)
 
     def _publish(self, snapshot: Snapshot) -> None:
-        self._policy = Policy(snapshot, catalogue_in_force(snapshot.catalogue), self._configuration.gateway.open_networks)
+        self._policy = Policy(
+            snapshot, catalogue_in_force(snapshot.catalogue), self._configuration.gateway.open_networks
+        )
         cut = self._open_tunnels.check_again(self._policy)
         if cut:
             _log.info("tunnels cut by a new revision", count=cut, revision=snapshot.revision)
@@ -317,7 +320,7 @@ def main() -> None:
     parser.add_argument("--worker", type=int, default=0, help="number of this worker, from 0")
     parser.add_argument("--ready-fd", type=int, help="descriptor to report readiness on")
     try:
-        asyncio.run(_main(parser.parse_args()))
+        event_loop.run(_main(parser.parse_args()))
     except ArcgateError as error:
         sys.stderr.write(f"arcgate gateway: {error.one_line()}\n")
         sys.exit(1)

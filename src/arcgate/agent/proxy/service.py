@@ -18,11 +18,13 @@ from arcgate.agent.loopback import open_sockets
 from arcgate.agent.outbound import Outbound
 from arcgate.agent.paths import AgentPaths
 from arcgate.agent.proxy.arc_proxy import ArcProxy
+from arcgate.agent.proxy.callers import Callers
 from arcgate.agent.proxy.limits import ProxyLimits
 from arcgate.agent.service_notices import ServiceNotices
 from arcgate.agent.state import ArcProxyState, ServiceLock, write_arcproxy_state
 from arcgate.agent.surroundings_watch import SurroundingsWatch
 from arcgate.core.errors import ArcgateError
+from arcgate.net import event_loop
 from arcgate.net.listener import Listener
 from arcgate.net.logs import configure_logging
 from arcgate.net.resolver import Resolver, SystemResolver
@@ -45,7 +47,7 @@ def main() -> None:
     paths = AgentPaths.from_environment()
     try:
         paths.prepare()
-        asyncio.run(run(paths))
+        event_loop.run(run(paths))
     except ArcgateError as error:
         sys.exit(f"arcproxyd: {error.one_line()}")
     except OSError as error:
@@ -90,9 +92,10 @@ class ArcProxyService:
         self._watch = watch
         self._port = int(sockets[0].getsockname()[1])
         self._outbound = Outbound(lambda: watch.current, resolver, kept_channels=lambda: self._limits().channels)
-        self.proxy = ArcProxy(self._outbound, self._limits)
+        self.proxy = ArcProxy(self._outbound, self._limits, lambda: self._callers)
         self.listener = Listener(sockets, self.proxy.handle)
         self._watching: asyncio.Task[None] | None = None
+        self._callers = Callers.of(watch.settings.value.values)
         self._known_limits: tuple[Mapping[str, Any], ProxyLimits] | None = None
 
     async def start(self) -> None:
@@ -126,8 +129,14 @@ class ArcProxyService:
             # One bad look must not end all looking.
             _log.exception("the agent's files could not be read")
             return
+        self._follow_callers()
         self._publish()
         self.proxy.cut_refused()
+
+    def _follow_callers(self) -> None:
+        before, self._callers = self._callers, Callers.of(self._watch.settings.value.values)
+        if before is not None:
+            before.close()
 
     def _publish(self) -> None:
         now = self._watch.current
