@@ -14,10 +14,12 @@ from arcgate.cli.configuration_commands import config_group
 from arcgate.cli.endpoint_set_commands import endpoint_set_group
 from arcgate.cli.external_principal_commands import external_principal_group
 from arcgate.cli.failures import fill_standard_streams, run_command
+from arcgate.cli.firewall_command import firewall_command
 from arcgate.cli.gateway_commands import gateway_group
 from arcgate.cli.group_commands import group_group
 from arcgate.cli.login_commands import login_command, logout_command
 from arcgate.cli.machine_commands import machine_group
+from arcgate.cli.onboarding_commands import onboarding_script_command
 from arcgate.cli.references import pages
 from arcgate.cli.sandbox_command import sandbox_command
 from arcgate.cli.serve_command import serve_command
@@ -40,7 +42,8 @@ SECTIONS = {
     "Log in": ("login", "logout", "account", "device"),
     "Operate": (
         *("group", "gateway", "endpoint-set", "machine", "setting"),
-        *("service-principal", "external-principal", "audit"),
+        *("onboarding-script", "service-principal", "external-principal", "audit"),
+        "firewall-rules",
     ),
     "About": ("completion", "version"),
 }
@@ -87,10 +90,12 @@ for command in (
     gateway_group,
     setting_group,
     machine_group,
+    onboarding_script_command,
     endpoint_set_group,
     service_principal_group,
     external_principal_group,
     audit_command,
+    firewall_command,
     config_group,
     serve_command,
     sandbox_command,

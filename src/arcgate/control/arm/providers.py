@@ -48,6 +48,7 @@ _ALL = (
             "servicePrincipals",
             "externalPrincipals",
             "deviceCodes",
+            "generateOnboardingScript",
         ),
         ARCGATE,
     ),

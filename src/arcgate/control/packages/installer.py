@@ -33,11 +33,11 @@ class Package:
 def render_linux(package: Package, cloud: Mapping[str, Any], base_url: str, offers: Sequence[Offer] = ()) -> str:
     """Return the shell script that installs the agent for this cloud from `base_url`, one of the offers if one fits."""
     authorities = str(cloud["ca"]).strip()
-    _require_pem(authorities)
-    return _render(
+    require_pem(authorities)
+    return fill_template(
         "install_linux.sh",
         {
-            "CLOUD_NAME": _PLAIN.sub("", str(cloud["name"])),
+            "CLOUD_NAME": plain(str(cloud["name"])),
             "VERSION": shlex.quote(package.version),
             "PLATFORM": shlex.quote(package.platform),
             "PYTHON_VERSION": shlex.quote(package.python_version),
@@ -53,7 +53,12 @@ def render_linux(package: Package, cloud: Mapping[str, Any], base_url: str, offe
 def render_windows(package: Package, cloud: Mapping[str, Any]) -> str:
     """Return the PowerShell script that says that there is no Windows agent yet."""
     values = {"CLOUD_NAME": str(cloud["name"]), "VERSION": package.version}
-    return _render("install_windows.ps1", {name: _PLAIN.sub("", value) for name, value in values.items()})
+    return fill_template("install_windows.ps1", {name: plain(value) for name, value in values.items()})
+
+
+def plain(text: str) -> str:
+    """Return a text for a comment: what could end a line or begin something else is left out."""
+    return _PLAIN.sub("", text)
 
 
 def data_text(name: str) -> str:
@@ -61,11 +66,13 @@ def data_text(name: str) -> str:
     return files(__package__).joinpath("data", name).read_text(encoding="utf-8")
 
 
-def _render(name: str, values: Mapping[str, str]) -> str:
+def fill_template(name: str, values: Mapping[str, str]) -> str:
+    """Return a data file with its placeholders filled; values must be quoted already."""
     return _PLACEHOLDER.sub(lambda match: values[match[1]], data_text(name))
 
 
-def _require_pem(text: str) -> None:
+def require_pem(text: str) -> None:
+    """Raise ValueError unless the text is lines of certificates in PEM, or empty."""
     # A line of its own could end the here-document around it; certificates have no such lines.
     if not all(_PEM.match(line) for line in text.split("\n")):
         raise ValueError("the authorities are not plain PEM")

@@ -15,7 +15,8 @@ OFFERS='@@OFFERS@@'
 CONNECT_TIMEOUT=30
 TRANSFER_TIMEOUT=600
 
-proxy=""
+# By the environment as well, for a proxy with a password.
+proxy=${ARCGATE_PROXY-}
 root=""
 wanted=""
 output=""
@@ -25,13 +26,15 @@ fresh=""
 usage() {
     cat <<'END_OF_USAGE'
 Usage: sh install_linux_azcmagent.sh [OPTION]...
-  --proxy URL           reach the cloud through this HTTP proxy (URL or HOST:PORT), and keep it as proxy.url
+  --proxy URL           reach the cloud through this HTTP proxy (URL or HOST:PORT), and keep it as proxy.url;
+                        ARCGATE_PROXY in the environment is the same, for URLs with a password
   --root DIR            install below DIR instead of /, without users and services
   --desiredversion X    install this version; only the one that the control plane runs is on offer
   --output FILE         write the message of a failure to FILE as well
   --help                show this
 Exit codes: 0 installed; 23 bad option; 132 no package for this machine; 143 the package manager failed, or Python is
-missing; 145 another installation holds the package manager; 146 download failed; 147 version not on offer; 150 other failure; 155 not root; 158 disk full; 171 the download is damaged.
+missing; 146 download failed; 147 version not on offer; 150 other failure; 155 not root; 158 disk full;
+171 the download is damaged.
 END_OF_USAGE
 }
 
