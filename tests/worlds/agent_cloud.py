@@ -16,6 +16,7 @@ from arcgate.agent.cloud import Cloud, parse_cloud
 from arcgate.agent.http import client
 from arcgate.agent.login import Credentials
 from arcgate.agent.paths import AgentPaths
+from arcgate.agent.surroundings import Surroundings
 from arcgate.control.arm.roles import CONTRIBUTOR, Role
 from arcgate.control.server import make_server
 from arcgate.core.errors import Hop, HopError
@@ -96,6 +97,15 @@ class AgentCloud:
         if not self.is_reachable:
             raise HopError(Hop.TCP, "TCP_REFUSED", f"{target} refused the connection.")
         return await dial([IPv4Address("127.0.0.1")], self.port, 5)
+
+    @property
+    def surroundings(self) -> Surroundings:
+        """Nobody inspects TLS here."""
+        return Surroundings()
+
+    def is_end_to_end(self, target: Target) -> bool:
+        """No gateway is on the way to any target."""
+        return False
 
     def client(self) -> HttpClient:
         """Return a client of the agent's."""

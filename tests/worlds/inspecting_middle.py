@@ -2,9 +2,10 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from arcgate.core.names import parse_host
 from arcgate.net.dialer import dial
@@ -66,8 +67,8 @@ class InspectingMiddle:
         await sink.end()
 
 
-async def _both(*ways: object) -> None:
-    tasks = [spawn("middle", way) for way in ways]  # type: ignore[arg-type]
+async def _both(*ways: Coroutine[Any, Any, None]) -> None:
+    tasks = [spawn("middle", way) for way in ways]
     try:
         await asyncio.gather(*tasks)
     finally:

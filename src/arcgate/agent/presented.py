@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
+import structlog
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
@@ -18,6 +19,8 @@ from arcgate.net.tls import TlsStream
 
 LOOK = 5.0
 """Seconds that a second look at a refused certificate may take."""
+
+_log = structlog.get_logger(__name__)
 
 Open = Callable[[], Awaitable[ByteStream]]
 
@@ -112,4 +115,14 @@ async def explain(error: HopError, open_stream: Open, server: str) -> HopError:
     if error.code != "TLS_CERTIFICATE_REFUSED" or error.hop is not Hop.TLS:
         return error
     certificate = await look(open_stream, server)
-    return intercepted(server, describe(certificate), error.cause) if certificate is not None else error
+    if certificate is None:
+        return error
+    shown = describe(certificate)
+    _log.warning(
+        "a certificate came that nobody trusted has issued",
+        server=server,
+        issuer=shown.issuer,
+        subject=shown.subject,
+        sha256=shown.fingerprint,
+    )
+    return intercepted(server, shown, error.cause)

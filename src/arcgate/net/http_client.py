@@ -102,6 +102,14 @@ class HttpClient:
         if self.kept is not None:
             await self.kept.close()
 
+    def context_for(self, target: Target) -> ssl.SSLContext:
+        """Return what verifies this server; raises StateError."""
+        return self.context
+
+    async def explain(self, error: HopError, target: Target) -> HopError:
+        """Return the error of a handshake, with more to say of it where that is known."""
+        return error
+
     async def _exchange(
         self, method: str, url: Url, headers: Mapping[str, str], body: bytes, timeout: float, largest: int
     ) -> Answer:
@@ -125,7 +133,11 @@ class HttpClient:
         if not url.is_tls:
             return Line(stream, epoch)
         try:
-            return Line(await start_tls(stream, self.context, str(url.target.host), timeout), epoch)
+            context = self.context_for(url.target)
+            return Line(await start_tls(stream, context, str(url.target.host), timeout), epoch)
+        except HopError as error:
+            await stream.close()
+            raise await self.explain(error, url.target) from None
         except BaseException:
             await stream.close()
             raise

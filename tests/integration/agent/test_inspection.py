@@ -7,10 +7,14 @@ from uuid import uuid4
 
 import pytest
 
+from arcgate.agent.http import client
+from arcgate.agent.surroundings_watch import outbound_for_agent
 from arcgate.core.audit import Event
+from arcgate.core.errors import HopError
+from arcgate.core.names import parse_target
 from arcgate.core.verdicts import Reason
 from arcgate.net.files import write_file
-from worlds.agent_machine import AgentMachine, agent_machine, echo, error_of, read_all, target
+from worlds.agent_machine import AgentMachine, address, agent_machine, echo, error_of, read_all, target
 from worlds.authority import Authority
 from worlds.gateway_node import NAME, GatewayNode, gateway_node
 from worlds.inspecting_middle import InspectingMiddle, inspecting_middle
@@ -27,6 +31,8 @@ class Enterprise:
     node: GatewayNode
     place: str
     ca: Path
+    port: int
+    """Of the one in the middle."""
 
     def trust(self) -> None:
         """Do what the admin does who trusts the inspection on purpose, on the machine and at the gateway."""
@@ -65,7 +71,7 @@ async def enterprise(authority: Authority, tmp_path: Path) -> AsyncIterator[Ente
         for file in (machine.paths.machine_certificate, machine.paths.machine_key):
             write_file(file, certificate.read_bytes())
         machine.set_goal(place, port=port, host=NAME)
-        yield Enterprise(machine, middle, node, place, inspection.file)
+        yield Enterprise(machine, middle, node, place, inspection.file, port)
 
 
 async def test_without_trust_the_refusal_and_the_log_say_whose_certificate_came(enterprise: Enterprise) -> None:
@@ -75,7 +81,7 @@ async def test_without_trust_the_refusal_and_the_log_say_whose_certificate_came(
     assert "issuer 'Testing CA" in error["detail"] or "issuer 'trustme" in error["detail"]
     assert "SHA-256" in error["detail"]
     assert NAME in error["remedy"]
-    assert any("SHA-256" in line for line in enterprise.machine.log_lines())
+    assert any("sha256=" in line and "issuer=" in line for line in enterprise.machine.log_lines())
     assert not enterprise.middle.seen
 
 
@@ -132,6 +138,31 @@ async def test_a_damaged_file_trusts_nobody(enterprise: Enterprise) -> None:
     enterprise.trust()
     assert error_of(await enterprise.connect())["code"] == "tls_intercepted"
     assert any("INSPECTION_CA_UNUSABLE" in line for line in enterprise.machine.log_lines())
+
+
+async def test_the_agents_own_requests_trust_the_ca_where_no_gateway_is_on_the_way(enterprise: Enterprise) -> None:
+    machine = enterprise.machine
+    outbound = outbound_for_agent(machine.paths, machine.environment, resolver=machine.resolver)
+    machine.set_goal()  # without a gateway
+    machine.resolver.addresses[NAME] = [address("127.0.0.1")]
+    http = client(outbound, machine.cloud_authority.pem)
+    url = f"https://{NAME}:{enterprise.port}/healthz"
+    with pytest.raises(HopError) as caught:
+        await http.request("GET", url)
+    assert caught.value.code == "TLS_INTERCEPTED"
+    assert "SHA-256" in caught.value.cause
+    enterprise.trust()
+    assert (await http.request("GET", url)).is_success
+    assert b"GET /healthz" in enterprise.middle.seen
+
+
+async def test_through_a_gateway_the_agents_own_tls_is_the_clouds_alone(enterprise: Enterprise) -> None:
+    enterprise.trust()
+    machine = enterprise.machine
+    outbound = outbound_for_agent(machine.paths, machine.environment, resolver=machine.resolver)
+    machine.set_goal(enterprise.place, port=enterprise.port, host=NAME)
+    http = client(outbound, machine.cloud_authority.pem)
+    assert http.context_for(parse_target(enterprise.place)) is http.context
 
 
 async def test_a_proxy_that_lets_no_websocket_through_is_told_so(enterprise: Enterprise) -> None:
