@@ -6,8 +6,12 @@ import sys
 from collections.abc import Iterator
 
 import pytest
+import uvloop
 
 from arcgate.net import event_loop
+
+# The first loop opens a pair of descriptors that libuv keeps for the process: not a leak of a test.
+uvloop.new_event_loop().close()
 
 
 @pytest.fixture(autouse=True)
