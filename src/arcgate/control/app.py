@@ -22,6 +22,7 @@ from arcgate.control.login.routes import routes as login_routes
 from arcgate.control.node.routes import routes as node_routes
 from arcgate.control.packages.routes import routes as packages_routes
 from arcgate.control.paths import CanonicalPaths
+from arcgate.control.policy.routes import routes as policy_routes
 from arcgate.core.errors import InputError, StateError
 
 _log = structlog.get_logger("arcgate.control")
@@ -45,7 +46,7 @@ def create_app(context: ControlContext) -> Starlette:
 
 
 def _routes(context: ControlContext) -> list[BaseRoute]:
-    arm = [*audit_routes(context), *arm_routes(context)]
+    arm = [*audit_routes(context), *policy_routes(context), *arm_routes(context)]
     return [
         Route("/healthz", _healthz),
         *his_routes(context),

@@ -13,7 +13,7 @@ import pytest
 from arcgate.core.audit import Event
 from arcgate.core.snapshot import Kind
 from arcgate.core.verdicts import EndReason, Reason
-from arcgate.gateway import outbound
+from arcgate.net.dialer import dial
 from arcgate.net.streams import ByteStream, StreamReset
 from worlds.authority import Authority
 from worlds.gateway_node import GATEWAY_ID, PREFIX, TENANT, Client, GatewayNode, gateway_node, target
@@ -150,8 +150,9 @@ async def run_with_hello(node: GatewayNode, monkeypatch: pytest.MonkeyPatch, fir
                 got.set()
 
     async with target(collect) as port:
-        dial = outbound.dial
-        monkeypatch.setattr(outbound, "dial", lambda addresses, _port, timeout: dial(addresses, port, timeout))
+        monkeypatch.setattr(
+            "arcgate.gateway.outbound.dial", lambda addresses, _port, timeout: dial(addresses, port, timeout)
+        )
         node.resolver.addresses[TARGET] = [LOOPBACK[1]]
         stream = await client.tunnel(f"{TARGET}:443")
         before = len(node.records(Event.END))
@@ -164,5 +165,4 @@ async def run_with_hello(node: GatewayNode, monkeypatch: pytest.MonkeyPatch, fir
             pass
         await stream.close()
         await until(lambda: len(node.records(Event.END)) > before)
-        monkeypatch.setattr(outbound, "dial", dial)
         return bytes(arrived)
