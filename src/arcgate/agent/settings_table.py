@@ -20,6 +20,7 @@ LONGEST_VALUE = 8192
 """Characters of a value that `set` takes."""
 
 _INTEGER = re.compile(r"[0-9]{1,6}\Z")
+_ACCOUNT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@\\-]{0,63}\$?\Z")
 _EXTENSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}/[A-Za-z0-9*][A-Za-z0-9._*-]{0,127}\Z")
 
 
@@ -162,6 +163,11 @@ def _port(text: str) -> None:
         raise ValueError("Ports are numbers from 1 to 65535.")
 
 
+def _account(text: str) -> None:
+    if not _ACCOUNT.match(text):
+        raise ValueError("Give the name or the number of a user or group.")
+
+
 def _bypass(text: str) -> None:
     parse_proxy_bypass([text])
 
@@ -293,6 +299,28 @@ def _properties() -> tuple[Property, ...]:
             "info",
             "Least level that Arc Proxy logs; 'info' has a line for each request.",
             allowed=("debug", "info", "warning", "error"),
+        ),
+        Property(
+            "arcproxy.log.process",
+            Kind.CHOICE,
+            "process",
+            "Who is named with each request in Arc Proxy's log: the user, also the process where we may see it, or "
+            "nobody ('off').",
+            allowed=("off", "user", "process"),
+        ),
+        Property(
+            "arcproxy.allowedusers",
+            Kind.LIST,
+            [],
+            "Users who may use Arc Proxy, by name or number; empty, as are the groups: every user of this machine.",
+            check=_account,
+        ),
+        Property(
+            "arcproxy.allowedgroups",
+            Kind.LIST,
+            [],
+            "Groups whose users may use Arc Proxy, by name or number.",
+            check=_account,
         ),
         Property(
             "arcproxy.connections",

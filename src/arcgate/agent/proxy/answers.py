@@ -20,6 +20,7 @@ INTERNAL = ArcgateError("INTERNAL", "Arc Proxy failed.", remedy="Search arcproxy
 _STATUS = {
     "ROUTE_REFUSED": 403,
     "ADDRESS_NOT_ALLOWED": 403,
+    "CALLER_NOT_ALLOWED": 403,
     "LIMIT_REACHED": 503,
     "DRAINING": 503,
     "INTERNAL": 500,

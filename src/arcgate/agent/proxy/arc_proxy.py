@@ -8,6 +8,7 @@ import structlog
 from arcgate.agent.outbound import Outbound, Tunnel, new_correlation_id, refused
 from arcgate.agent.proxy.absolute_form import parse_absolute
 from arcgate.agent.proxy.answers import INTERNAL, LIMIT_REACHED, format_refusal, refusal_of
+from arcgate.agent.proxy.callers import Callers
 from arcgate.agent.proxy.forwarding import Forwarder
 from arcgate.agent.proxy.limits import ProxyLimits
 from arcgate.agent.proxy.request_log import RequestRecord, shown_target
@@ -28,11 +29,17 @@ _log = structlog.get_logger(__name__)
 
 
 class ArcProxy:
-    """Handles clients' connections; `limits` returns the newest bounds."""
+    """Handles clients' connections; `limits` returns the newest bounds, `callers` who knows the clients, if anybody."""
 
-    def __init__(self, outbound: Outbound, limits: Callable[[], ProxyLimits]) -> None:
+    def __init__(
+        self,
+        outbound: Outbound,
+        limits: Callable[[], ProxyLimits],
+        callers: Callable[[], Callers | None] = lambda: None,
+    ) -> None:
         self._outbound = outbound
         self._limits = limits
+        self._callers = callers
         self._open = 0
         self._tunnels: dict[asyncio.Task[object], tuple[Target, RequestRecord]] = {}
 
@@ -73,6 +80,8 @@ class ArcProxy:
                 return
             head, raw, rest = received
             record.method, record.target = head.method, shown_target(head.target)
+            if (callers := self._callers()) is not None:
+                await callers.require_allowed(client)
             if head.method == "CONNECT":
                 await self._tunnel(client, head, rest, record)
             else:
@@ -115,6 +124,8 @@ class ArcProxy:
         try:
             record.status = 200
             await client.send(format_established(record.correlation_id))
+            if (callers := self._callers()) is not None:
+                callers.name(client, record)
             carry = self._carry_early if record.was_answered_early else self._carry
             ending = await carry(PrefixedStream(rest, client) if rest else client, tunnel, record)
             is_whole = ending is Ending.COMPLETED
@@ -214,6 +225,8 @@ class ArcProxy:
             stream = (await self._open_way(request.target, record)).stream
             exchange = forwarder.exchange(stream)
         is_whole = False
+        if (callers := self._callers()) is not None:
+            callers.name(client, record)
         try:
             is_whole = await exchange
         finally:

@@ -35,6 +35,10 @@ class RequestRecord:
     """Whether what the client took for a tunnel never was one."""
     was_handed_over: bool | None = None
     """Whether the tunnel left the channel's TLS; None for what did not go by a channel."""
+    user: str = ""
+    """Name or number of the client's user, where it was asked for and found; so are the two below."""
+    process: int = 0
+    executable: str = ""
     traffic: Traffic = field(default_factory=Traffic)
     started: float = 0
 
@@ -53,6 +57,10 @@ class RequestRecord:
         was_refused = self.status == 0 or (self.status >= 400 and self.reason != Ending.COMPLETED)
         traffic = {"bytes_up": self.traffic.up, "bytes_down": self.traffic.down}
         facts = {**self._facts(), "gateway": self.gateway, "status": self.status, "reason": self.reason, **traffic}
+        if self.user:
+            facts["user"] = self.user
+        if self.process:
+            facts["process"], facts["executable"] = self.process, self.executable
         if self.was_answered_early:
             facts["answered"] = "early"
         if self.was_handed_over is not None:

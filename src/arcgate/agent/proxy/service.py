@@ -69,7 +69,7 @@ async def run(paths: AgentPaths, resolver: Resolver | None = None) -> None:
 async def _serve(paths: AgentPaths, watch: SurroundingsWatch, resolver: Resolver) -> None:
     with ServiceLock(paths.arcproxyd_lock):
         sockets = open_sockets(watch.settings.value.arcproxy_port)
-        _raise_descriptor_limit()
+        use_all_descriptors()
         service = ArcProxyService(paths, watch, resolver, sockets)
         stopping = asyncio.Event()
         _on_signals(stopping)
@@ -174,14 +174,3 @@ def _on_signals(stopping: asyncio.Event) -> None:
         # Windows' loops have no signal handlers; its service manager ends the process.
         with contextlib.suppress(NotImplementedError):
             loop.add_signal_handler(one, stopping.set)
-
-
-def _raise_descriptor_limit() -> None:
-    """Use as many descriptors as we may: a tunnel takes two."""
-    if sys.platform == "win32":
-        return
-    import resource
-
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
