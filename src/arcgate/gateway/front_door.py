@@ -18,6 +18,9 @@ from arcgate.net.relay import Ending, Traffic, relay
 from arcgate.net.streams import ByteStream, PrefixedStream, StreamReset
 from arcgate.wire.client_hello import UNRECOGNIZED_NAME_ALERT, ClientHelloReader, HelloError
 
+SILENCE = 10.0
+"""Seconds before it is said again that connections are shed, and how many that were."""
+
 _log = structlog.get_logger(__name__)
 
 
@@ -67,13 +70,13 @@ class FrontDoor:
         self._idle_timeout = idle_timeout
         self._most_waiting = most_waiting
         self._waiting = 0
+        self._shed_count = 0
+        self._said_at = -SILENCE
 
     async def handle(self, stream: ByteStream) -> None:
         """Serve one accepted connection to its end."""
         if self._waiting >= self._most_waiting:
-            _log.warning(
-                "connection shed, too many strangers have not asked for anything yet", limit=self._most_waiting
-            )
+            self._shed()
             return
         self._waiting += 1
         is_waiting = True
@@ -87,6 +90,18 @@ class FrontDoor:
             await self._serve(stream, is_known)
         finally:
             is_known()
+
+    def _shed(self) -> None:
+        """Say that connections are closed unheard, but not for each one: a storm would be written down as one."""
+        self._shed_count += 1
+        now = asyncio.get_running_loop().time()
+        if now >= self._said_at + SILENCE:
+            self._said_at = now
+            _log.warning(
+                "connections shed, too many strangers have not asked for anything yet",
+                limit=self._most_waiting,
+                shed=self._shed_count,
+            )
 
     async def _serve(self, stream: ByteStream, is_known: Callable[[], None]) -> None:
         read = await self._read_hello(stream)

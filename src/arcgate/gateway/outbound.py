@@ -95,6 +95,8 @@ class Outbound:
 
 
 def _dial_verdict(verdict: Verdict, error: HopError) -> Verdict:
+    if error.code == "NO_DESCRIPTORS":
+        return Verdict(Reason.LIMIT_REACHED, detail="the gateway's process has no descriptors left")
     reasons = {"TCP_REFUSED": Reason.TARGET_REFUSED, "TCP_TIMEOUT": Reason.TARGET_TIMEOUT}
     reason = reasons.get(error.code, Reason.TARGET_UNREACHABLE)
     return Verdict(reason, verdict.feature, verdict.rule, error.sentence)

@@ -40,6 +40,7 @@ from arcgate.gateway.tunnelling import Tunnelling
 from arcgate.gateway.tunnels import OpenTunnels
 from arcgate.net import event_loop
 from arcgate.net.caching_resolver import CachingResolver
+from arcgate.net.descriptors import OUT_OF_DESCRIPTORS, use_all_descriptors
 from arcgate.net.dialer import dial
 from arcgate.net.http_client import HttpClient
 from arcgate.net.kept_lines import KeptLines
@@ -262,11 +263,11 @@ def _make_resolver(settings: GatewaySettings) -> CachingResolver:
 def _is_local(address: Address) -> bool:
     """Say whether the address is this host's own: only those can be bound."""
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
-    with socket.socket(family, socket.SOCK_DGRAM) as probe:
-        try:
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
             probe.bind((str(address), 0))
-        except OSError:
-            return False
+    except OSError as error:
+        return error.errno in OUT_OF_DESCRIPTORS  # not known then, and a loop must not pass
     return True
 
 
@@ -303,6 +304,7 @@ def _now() -> datetime:
 async def _main(arguments: argparse.Namespace) -> None:
     configuration = Configuration.model_validate_json(arguments.configuration.read_bytes())
     configure_logging(configuration.log.level, configuration.log.format)
+    use_all_descriptors()
     listening = [socket.socket(fileno=descriptor) for descriptor in arguments.listen_fd]
     for one in listening:
         one.setblocking(False)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from arcgate.core.errors import Hop, HopError
 from arcgate.core.names import Address, Target
 from arcgate.net.deadlines import within
+from arcgate.net.descriptors import OUT_OF_DESCRIPTORS
 from arcgate.net.streams import ByteStream, PrefixedStream, SocketStream, StreamReset
 from arcgate.net.tasks import cancel
 from arcgate.net.tls import TlsStream, describe_failure
@@ -146,6 +147,9 @@ def _dial_failure(addresses: Iterable[Address], port: int, failure: BaseExceptio
     elif isinstance(failure, ConnectionRefusedError):
         code, what = "TCP_REFUSED", "refused the connection"
         remedy = "Check that the service is running and listens on this port."
+    elif getattr(failure, "errno", None) in OUT_OF_DESCRIPTORS:
+        code, what = "NO_DESCRIPTORS", "can't be dialled: this process has no descriptor left"
+        remedy = "Raise the limit of open files of the service, or lower the limits of its connections."
     else:
         code, what = "TCP_UNREACHABLE", "can't be reached"
         remedy = "Check routes and firewalls on the path."

@@ -9,16 +9,20 @@ from ipaddress import ip_address
 import structlog
 
 from arcgate.core.errors import StateError
+from arcgate.net.descriptors import OUT_OF_DESCRIPTORS
 from arcgate.net.readiness import Readiness
 from arcgate.net.streams import SocketStream, tune
 from arcgate.net.tasks import cancel, spawn
 
 _log = structlog.get_logger(__name__)
 
-BACKLOG = 1024
-OUT_OF_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+BACKLOG = 4096
+"""Connections that wait to be accepted, as far as net.core.somaxconn lets them."""
 PAUSE_WITHOUT_DESCRIPTORS = 0.2
 """Seconds that we leave connections in the backlog when the process has no descriptor left."""
+
+SILENCE = 60.0
+"""Seconds before it is said again that there are no descriptors."""
 
 MOST_ACCEPTED = 64
 """Connections that one turn of the loop accepts."""
@@ -72,6 +76,7 @@ class Listener:
         self._sockets = list(sockets)
         self._handler = handler
         self._accepting: list[asyncio.Task[None]] = []
+        self._said_at = -SILENCE
         self._handling: set[asyncio.Task[None]] = set()
 
     @property
@@ -130,10 +135,12 @@ class Listener:
         self._handling.add(task)
         task.add_done_callback(self._handling.discard)
 
-    @staticmethod
-    async def _after_failure(error: OSError) -> None:
+    async def _after_failure(self, error: OSError) -> None:
         if error.errno in OUT_OF_DESCRIPTORS:
-            _log.warning("no descriptors left, connections wait", cause=str(error))
+            now = asyncio.get_running_loop().time()
+            if now >= self._said_at + SILENCE:
+                self._said_at = now
+                _log.warning("no descriptors left, connections wait", cause=str(error))
             await asyncio.sleep(PAUSE_WITHOUT_DESCRIPTORS)
         elif error.errno != errno.ECONNABORTED:
             # A network that is down, or a socket of ours that is broken: never turn into a busy loop over it.

@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable
 from typing import Final
 
+from arcgate.net.descriptors import OUT_OF_DESCRIPTORS
 from arcgate.net.streams import SinkReset, SocketStream, StreamReset
 from arcgate.net.tasks import Share
 
@@ -30,15 +31,19 @@ async def splice_to_end(source: SocketStream, sink: SocketStream, count: Callabl
     share = Share(TURN)
     while True:
         pipe = _take_pipe()
-        try:
-            size = _fill(source, pipe[1])
-            if size:
-                await _empty(pipe[0], source, sink, size)
-                count(size)
-        except BaseException:
-            _close(pipe)  # bytes may be left in it
-            raise
-        _give_back(pipe)
+        if pipe is None:
+            size = await _copy(source, sink)
+            count(size or 0)
+        else:
+            try:
+                size = _fill(source, pipe[1])
+                if size:
+                    await _empty(pipe[0], source, sink, size)
+                    count(size)
+            except BaseException:
+                _close(pipe)  # bytes may be left in it
+                raise
+            _give_back(pipe)
         if size == 0:
             return
         if size is None:
@@ -70,10 +75,27 @@ async def _empty(pipe: int, source: SocketStream, sink: SocketStream, size: int)
             raise SinkReset(str(error)) from None
 
 
-def _take_pipe() -> tuple[int, int]:
+async def _copy(source: SocketStream, sink: SocketStream) -> int | None:
+    """Carry a piece through our own memory; None when there is nothing yet, 0 at the source's end."""
+    data = source.receive_now()
+    if data:
+        try:
+            await sink.send(data)
+        except StreamReset as error:
+            raise SinkReset(str(error)) from None
+    return None if data is None else len(data)
+
+
+def _take_pipe() -> tuple[int, int] | None:
+    """Return an empty pipe, None when there is no descriptor left for one."""
     if _spare:
         return _spare.pop()
-    reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno in OUT_OF_DESCRIPTORS:
+            return None
+        raise
     with contextlib.suppress(OSError):
         fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, PIPE_SIZE)
     return reading, writing

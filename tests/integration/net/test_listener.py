@@ -209,6 +209,7 @@ async def test_when_descriptors_run_out_connections_wait_and_are_served_later() 
         # The server says so, and those that have a descriptor are served all the same.
         line = await asyncio.to_thread(server.stderr.readline)
         assert b"no descriptors left" in line
+        # From here on the same is not said again.
         assert await echoes(streams[0])
         late = [spawn("late", echoes(stream)) for stream in streams[60:]]
         await settled()
@@ -226,4 +227,5 @@ async def test_when_descriptors_run_out_connections_wait_and_are_served_later() 
         server.stdout.close()
         server.stderr.close()
     assert b"Traceback" not in errors
+    assert b"no descriptors left" not in errors
     assert server.returncode == 0

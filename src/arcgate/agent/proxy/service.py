@@ -25,6 +25,7 @@ from arcgate.agent.state import ArcProxyState, ServiceLock, write_arcproxy_state
 from arcgate.agent.surroundings_watch import SurroundingsWatch
 from arcgate.core.errors import ArcgateError
 from arcgate.net import event_loop
+from arcgate.net.descriptors import use_all_descriptors
 from arcgate.net.listener import Listener
 from arcgate.net.logs import configure_logging
 from arcgate.net.resolver import Resolver, SystemResolver
