@@ -9,6 +9,7 @@ from arcgate import __version__
 from arcgate.agent.local_settings import LocalSettings
 from arcgate.agent.platform import MachineFacts
 from arcgate.agent.state import MACHINE_NOT_FOUND, AgentIdentity, HimdsState
+from arcgate.core.clock_skew import NOTICEABLE_SKEW, describe_skew
 from arcgate.core.routing import Goal, Routing
 from arcgate.core.urls import redact
 
@@ -113,7 +114,8 @@ def _identity_fields(facts: Facts) -> list[Field]:
 
 def _status_fields(facts: Facts) -> list[Field]:
     himds = facts.himds
-    details = " ".join(part for part in (himds.error_details, *facts.problems) if part)
+    skew = describe_skew(himds.server_time_offset) if abs(himds.server_time_offset) > NOTICEABLE_SKEW else ""
+    details = " ".join(part for part in (himds.error_details, *facts.problems, skew) if part)
     return [
         Field("agentVersion", "Agent Version", __version__),
         Field("agentLogfile", "Agent Logfile", facts.logfile),

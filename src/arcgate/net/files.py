@@ -1,6 +1,7 @@
 """Files that must never be half written or readable by others."""
 
 import contextlib
+import errno
 import json
 import os
 import stat
@@ -55,15 +56,34 @@ def read_json(path: Path) -> Any:
 
 def _read_bounded(path: Path) -> bytes:
     """Return the content of a plain file: others may put something else where several users write."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0))
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    descriptor = _open_unhijacked(path)
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode) or status.st_mode & stat.S_IWOTH:
         os.close(descriptor)
-        raise OSError("it is no plain file")
+        raise OSError("it is no plain file" if not stat.S_ISREG(status.st_mode) else "everybody may write it")
     with os.fdopen(descriptor, "rb") as file:
         data = file.read(LARGEST_DOCUMENT + 1)
     if len(data) > LARGEST_DOCUMENT:
         raise OSError(f"it has more than {LARGEST_DOCUMENT} bytes")
     return data
+
+
+def _open_unhijacked(path: Path) -> int:
+    """Open a file; a link counts only as root's or our own, and leads no further than to a file."""
+    flags = os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
+    try:
+        return os.open(path, flags)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+    # By descriptor, so that nobody changes the link between the look at its owner and the use of it.
+    link = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        if os.fstat(link).st_uid not in {0, os.geteuid()}:
+            raise OSError("it is another user's link")
+        return os.open(path.parent / os.readlink("", dir_fd=link), flags)
+    finally:
+        os.close(link)
 
 
 def signature_of(path: Path) -> tuple[int, ...]:

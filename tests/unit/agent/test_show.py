@@ -112,6 +112,18 @@ def test_the_password_of_the_proxy_is_nowhere() -> None:
     assert "secret" not in str(fields_of(FACTS, with_os=True))
 
 
+@pytest.mark.parametrize(("offset", "words"), [(7200.0, "2 hours slow"), (-90.0, "90 seconds fast")])
+def test_a_wrong_clock_is_named_with_size_and_remedy(offset: float, words: str) -> None:
+    facts = replace(FACTS, himds=replace(FACTS.himds, server_time_offset=offset))
+    assert words in as_document(fields_of(facts))["errorDetails"]
+    assert "NTP" in as_document(fields_of(facts))["errorDetails"]
+
+
+def test_a_clock_that_is_right_enough_is_not_mentioned() -> None:
+    facts = replace(FACTS, himds=replace(FACTS.himds, server_time_offset=59.0))
+    assert as_document(fields_of(facts))["errorDetails"] == ""
+
+
 def test_a_machine_that_was_never_connected_shows_its_labels_with_nothing() -> None:
     facts = Facts(NOW, FACTS.machine, settings_of({}, {}))
     document = as_document(fields_of(facts))

@@ -3,7 +3,7 @@
 import asyncio
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from arcgate.agent.check.endpoints import Wishes, endpoints, gateway_in_use
@@ -16,11 +16,13 @@ from arcgate.agent.errors import AzcmError
 from arcgate.agent.hops import Hops
 from arcgate.agent.local_settings import LocalSettings
 from arcgate.agent.paths import AgentPaths
-from arcgate.agent.state import AgentIdentity, is_running, read_identity
+from arcgate.agent.state import AgentIdentity, is_running, read_himds_state, read_identity
 from arcgate.agent.surroundings import Surroundings
 from arcgate.agent.surroundings_watch import SurroundingsWatch
 from arcgate.agent.trust import Trust
 from arcgate.core.catalogue import shipped_catalogue
+from arcgate.core.clock_skew import NOTICEABLE_SKEW, describe_skew
+from arcgate.core.instances import CLONED
 from arcgate.core.names import Target
 from arcgate.net.resolver import Resolver, SystemResolver
 
@@ -80,9 +82,18 @@ async def run(
         options.expects_private,
     )
     wanted = endpoints(now, definition, _wishes(options, identity, settings))
-    return _report(
-        now, await _check_all(probe, wanted, progress), paths, (NO_CERTIFICATE,) if lacks_certificate else ()
-    )
+    rows = await _check_all(probe, wanted, progress)
+    return _report(now, rows, paths, _notes(paths, lacks_certificate=lacks_certificate))
+
+
+def _notes(paths: AgentPaths, *, lacks_certificate: bool) -> tuple[str, ...]:
+    state = read_himds_state(paths)
+    notes = [NO_CERTIFICATE] if lacks_certificate else []
+    if abs(state.server_time_offset) > NOTICEABLE_SKEW:
+        notes.append(describe_skew(state.server_time_offset))
+    if state.error_code == CLONED:
+        notes.append(state.error_details)
+    return tuple(notes)
 
 
 def _wishes(options: Options, identity: AgentIdentity | None, settings: LocalSettings) -> Wishes:
@@ -95,8 +106,17 @@ def _wishes(options: Options, identity: AgentIdentity | None, settings: LocalSet
     )
 
 
-def advise_on_rules(paths: AgentPaths, environment: Mapping[str, str], now: datetime, hours: int) -> RulesReport:
-    """Return which firewall rules may go, as far as the log of the last hours tells; raises AzcmError 70."""
+def advise_on_rules(
+    paths: AgentPaths,
+    environment: Mapping[str, str],
+    now: datetime,
+    hours: int,
+    audit: tuple[Mapping[Target, datetime], tuple[str, ...]] = ({}, ()),
+) -> RulesReport:
+    """Return which firewall rules may go, as far as the log of the last hours tells; raises AzcmError 70.
+
+    `audit` is what `audit_history` has read: targets, and notes.
+    """
     watch = SurroundingsWatch(paths, environment)
     try:
         history = read_history(paths.arcproxy_log, now - timedelta(hours=hours))
@@ -113,7 +133,9 @@ def advise_on_rules(paths: AgentPaths, environment: Mapping[str, str], now: date
     if watch.current.problem is not None:
         problems.append(watch.current.problem.one_line())
     documented = documented_endpoints(shipped_catalogue())
-    return advise(history, documented, watch.current.routing, now, hours, problems)
+    carried, notes = audit
+    report = advise(history, documented, watch.current.routing, now, hours, problems, carried)
+    return replace(report, notes=(*notes, *report.notes))
 
 
 async def _check_all(probe: Probe, wanted: tuple[Endpoint, ...], progress: Callable[[int], None]) -> tuple[Row, ...]:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from arcgate.agent.state import HimdsState, write_himds_state
+from arcgate.core.instances import CLONED
 from worlds.agent_machine import AgentMachine, agent_machine
 from worlds.authority import Authority
 from worlds.fake_gateway import FakeGateway, closed_port, fake_gateway
@@ -48,6 +50,14 @@ async def test_a_broken_network_ends_with_26_and_says_what_to_do(machine: AgentM
     assert code == 26
     assert output.startswith("connection.type : gateway\n")
     assert "What to do: Check that the service is running" in output
+
+
+async def test_a_wrong_clock_and_a_clone_are_named(machine: AgentMachine, gateway: FakeGateway) -> None:
+    told = HimdsState(error_code=CLONED, error_details="Another machine reports.", server_time_offset=-7200.0)
+    write_himds_state(machine.paths, told)
+    _, output = await _check(machine)
+    assert "2 hours fast" in output
+    assert "Another machine reports." in output
 
 
 async def test_json_holds_every_hop(machine: AgentMachine, gateway: FakeGateway) -> None:

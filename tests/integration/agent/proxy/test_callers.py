@@ -9,6 +9,7 @@ import pytest
 
 from arcgate.agent.proxy import callers
 from arcgate.agent.proxy.callers import MOST_SEARCHES, Callers, User, find_process, look_up_user
+from arcgate.agent.proxy.request_log import RequestRecord
 from arcgate.core.errors import ArcgateError
 from arcgate.net.socket_owners import SocketOwners
 from arcgate.wire.socket_diagnosis import SocketOwner
@@ -153,7 +154,7 @@ async def test_under_load_searches_for_processes_are_left_out(
     monkeypatch.setattr(callers, "find_process", lambda owner, first: searched.append(owner))
     found = Callers(find_user=lambda _number: User("alice", frozenset(), frozenset()), clock=lambda: 100.0)
     client = await machine.connect()
-    record = callers.RequestRecord("c", "127.0.0.1", lambda: 0.0)
+    record = RequestRecord("c", "127.0.0.1", lambda: 0.0)
     for _ in range(5 * MOST_SEARCHES):
         found.name(client, record)
     await until(lambda: record.user == "alice")
