@@ -107,8 +107,10 @@ async def test_a_token_for_somebody_else_is_none_for_us(machine: Machine) -> Non
 
 @pytest.mark.parametrize(
     "resource",
-    ["", None, 7, ["https://a.example"], "arcgate-his", "http://a.example", "8d245ac6-c137-4e67-b51a-70b1c2fd8e0f", "https://", "https:///x",
-     "https://a.example/\n", "https://a b", "https://ä.example", "https://user@a.example", "https://a/" + "a" * 600],
+    ["", None, 7, ["https://a.example"], "arcgate-his", "http://a.example",
+     "8d245ac6-c137-4e67-b51a-70b1c2fd8e0f", "https://",
+     "https:///x", "https://a.example/\n", "https://a b", "https://ä.example",
+     "https://user@a.example", "https://a/" + "a" * 600],
 )  # fmt: skip
 async def test_other_audiences_are_refused(machine: Machine, resource: Any) -> None:
     reply = await machine.ask(resource)
