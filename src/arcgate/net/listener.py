@@ -16,7 +16,7 @@ from arcgate.net.tasks import cancel, spawn
 
 _log = structlog.get_logger(__name__)
 
-BACKLOG = 4096
+BACKLOG = 65_535
 """Connections that wait to be accepted, as far as net.core.somaxconn lets them."""
 PAUSE_WITHOUT_DESCRIPTORS = 0.2
 """Seconds that we leave connections in the backlog when the process has no descriptor left."""

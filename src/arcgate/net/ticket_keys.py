@@ -1,7 +1,7 @@
 """Keys of TLS session tickets, shared by processes: a client resumes its session with whichever it meets.
 
 OpenSSL makes keys of its own for each context, and Python's `ssl` has no word for them. This module hands ours to
-the OpenSSL that `ssl` itself is linked to (docs/adr/007). Whoever has the keys can forge a session, of any client
+the OpenSSL that `ssl` itself is linked to (docs/adr/008). Whoever has the keys can forge a session, of any client
 certificate: they are kept as the server's private key is.
 """
 
@@ -25,7 +25,7 @@ _SET_TICKET_KEYS: Final = 59
 _KEYS_SIZE: Final = 80
 """Bytes of a name, a key for HMAC and one for AES, as OpenSSL takes them."""
 
-_KNOWN: Final = ((3, 11), (3, 14))
+_KNOWN: Final = ((3, 11), (3, 13))
 """Versions of CPython whose SSLContext is known to begin with OpenSSL's."""
 
 
