@@ -83,3 +83,16 @@ async def test_strangers_hold_a_place_until_they_are_known() -> None:
         await until(lambda: len(served) == 2)
         end.set()
         await asyncio.gather(first, last)
+
+
+@pytest.mark.anyio
+async def test_a_storm_of_strangers_is_closed_unheard_and_written_down_once() -> None:
+    async def serve(_stream: ByteStream, _prefix: str, _is_known: Callable[[], None]) -> None:
+        raise AssertionError("nobody is served")
+
+    door = FrontDoor(NAMES, serve_gateway=serve, open_control=None, hello_timeout=10, idle_timeout=10, most_waiting=0)
+    with capture_logs() as logs:
+        for _ in range(100):
+            _, far = memory_pair()
+            await door.handle(far)
+    assert [(entry["log_level"], entry["shed"]) for entry in logs] == [("warning", 1)]
