@@ -3,13 +3,13 @@
 VENV ?= .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest --durations=10 --durations-min=1
-SCRIPTS := scripts/setup-venv scripts/install-test-packages scripts/install-azure-clients scripts/build-packages scripts/make-bare-system .ci/run \
+SCRIPTS := scripts/setup-venv scripts/install-test-packages scripts/install-azure-clients scripts/install-inspecting-proxy scripts/build-packages scripts/make-bare-system .ci/run \
 	$(wildcard packaging/*.sh)
 LOCK := uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-unit test-integration test-net test-packages azure-clients check fmt references bench packages lock clean
+.PHONY: help setup demo test test-unit test-integration test-net test-packages azure-clients inspecting-proxy check fmt references bench packages lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,7 +22,7 @@ demo: ## Set up, run a whole system on this machine and send real requests throu
 	@$(BIN)/arcgate sandbox --once
 	@printf '\n%s\n%s\n' 'Before that, in this folder:' '  . $(BIN)/activate'
 
-test: setup test-packages azure-clients check test-unit test-integration test-net ## Run everything that continuous integration runs
+test: setup test-packages azure-clients inspecting-proxy check test-unit test-integration test-net ## Run everything that continuous integration runs
 	@echo 'make test: all passed'
 
 test-unit: setup ## Run the unit tests
@@ -37,6 +37,9 @@ test-net: setup test-packages ## Run the tests in networks of namespaces (as roo
 
 test-packages:
 	@scripts/install-test-packages
+
+inspecting-proxy: setup
+	@VENV=$(VENV) scripts/install-inspecting-proxy
 
 azure-clients: setup
 	@VENV=$(VENV) scripts/install-azure-clients
@@ -78,8 +81,9 @@ lock: ## Resolve the requirements anew (needs uv)
 	$(LOCK) --extra server --extra postgres --extra pac --extra uvloop --extra test pyproject.toml requirements/build.in --output-file requirements/dev.txt
 	$(LOCK) --extra pac --extra uvloop pyproject.toml requirements/packages.in --output-file requirements/packages.txt
 	$(LOCK) requirements/azure.in --output-file requirements/azure.txt
+	$(LOCK) requirements/inspection.in --output-file requirements/inspection.txt
 	$(LOCK) requirements/bench.in --output-file requirements/bench.txt
 
 clean: ## Remove the virtual environment and everything that can be made again
-	rm -rf $(VENV) .venv-azure .venv-bench .venv-packages bench/load build dist .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .venv-azure .venv-inspection .venv-bench .venv-packages bench/load build dist .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find src tests bench -name __pycache__ -prune -exec rm -rf {} +

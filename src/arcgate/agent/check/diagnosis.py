@@ -4,8 +4,8 @@ import ssl
 from datetime import UTC, datetime
 
 from cryptography import x509
-from cryptography.x509.oid import NameOID
 
+from arcgate.agent.presented import describe, intercepted, name_of, parse
 from arcgate.core.errors import Hop, HopError
 from arcgate.net.tls import describe_failure
 
@@ -26,7 +26,7 @@ def diagnose(error: ssl.SSLError, server: str, presented: bytes | None, now: dat
             cause=describe_failure(error),
             remedy="Look for a firewall or proxy on the path that inspects or drops TLS.",
         )
-    certificate = _parse(presented)
+    certificate = parse(presented)
     if error.verify_code in {EXPIRED, NOT_YET_VALID} and certificate is not None:
         return _outside_its_time(server, certificate, now)
     if error.verify_code in CHAIN_IS_UNKNOWN:
@@ -41,15 +41,7 @@ def diagnose(error: ssl.SSLError, server: str, presented: bytes | None, now: dat
 
 
 def _intercepted(server: str, certificate: x509.Certificate | None, error: ssl.SSLCertVerificationError) -> HopError:
-    issuer = issuer_of(certificate) if certificate is not None else "an unknown authority"
-    return HopError(
-        Hop.TLS,
-        "TLS_INTERCEPTED",
-        f"TLS to {server} seems to be intercepted: its certificate was issued by {issuer}, which is not trusted.",
-        cause=error.verify_message,
-        remedy=f"If {issuer} belongs to an inspecting proxy or firewall, exempt {server} from inspection; "
-        "if it is your cloud's authority, add it to the cloud definition's ca.",
-    )
+    return intercepted(server, describe(certificate) if certificate is not None else None, error.verify_message)
 
 
 def _outside_its_time(server: str, certificate: x509.Certificate, now: datetime) -> HopError:
@@ -74,7 +66,7 @@ def issuer_of(certificate: x509.Certificate) -> str:
 
 
 def _issued_by(certificate: x509.Certificate | None) -> str:
-    return f" (issued by {issuer_of(certificate)})" if certificate is not None else ""
+    return f" (issued by {name_of(certificate.issuer)})" if certificate is not None else ""
 
 
 def _parse(presented: bytes | None) -> x509.Certificate | None:

@@ -78,6 +78,8 @@ class Row:
     """The enterprise proxy on the way, without its password."""
     gateway: str = ""
     """The gateway on the way."""
+    inspected_by: str = ""
+    """Whose certificate came in place of the gateway's or endpoint's own, where an admin trusts that."""
 
     @property
     def failure(self) -> HopError | None:
@@ -103,11 +105,15 @@ class Row:
             self.endpoint.name,
             {None: "unknown", True: "true", False: "false"}[self.is_reachable],
             private,
-            self.tls or ("unknown" if self.endpoint.uses_tls else "none"),
+            self._tls_cell(),
             "set" if self.proxy else "not set",
             "used" if self.gateway else "not used",
             f"{self.seconds * 1000:.0f} ms",
         )
+
+    def _tls_cell(self) -> str:
+        tls = self.tls or ("unknown" if self.endpoint.uses_tls else "none")
+        return f"{tls}, inspected by {printable(self.inspected_by, 60)}" if self.inspected_by else tls
 
     def explanation(self) -> str:
         """Return which hop broke, why, and what to do; empty for a good row."""
@@ -131,6 +137,7 @@ class Row:
             "tls": self.tls,
             "proxy": self.proxy,
             "gateway": self.gateway,
+            "inspectedBy": printable(self.inspected_by),
             "route": self.way,
             "routeReason": self.reason,
             "seconds": round(self.seconds, 3),

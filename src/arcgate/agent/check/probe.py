@@ -6,30 +6,39 @@ hop that hides behind another process can't be named.
 
 import asyncio
 import contextlib
+import json
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
+
+from cryptography.hazmat.primitives.hashes import SHA256
 
 from arcgate.agent.channels import explain, last_words
 from arcgate.agent.check.diagnosis import diagnose
 from arcgate.agent.check.model import Endpoint, HopResult, Outcome, Row
 from arcgate.agent.hops import Hops
 from arcgate.agent.outbound import new_correlation_id, refused
+from arcgate.agent.presented import describe, intercepted, is_issued_by, parse
+from arcgate.agent.signed_channels import Carrier, CertificateFiles, upgrade
 from arcgate.agent.surroundings import GatewayPlace, Surroundings
 from arcgate.core.addresses import AddressClass, classify
 from arcgate.core.errors import ArcgateError, Hop, HopError
 from arcgate.core.names import Address, Target
 from arcgate.core.routing import Route, Way
 from arcgate.core.urls import Url
-from arcgate.core.verdicts import Reason
+from arcgate.core.verdicts import EXPLANATIONS, Reason
+from arcgate.net.channel import ChannelTunnel
 from arcgate.net.dialer import ConnectRefused, connect_through, dial
-from arcgate.net.streams import ByteStream, StreamReset, close_gently
-from arcgate.net.tls import TlsStream
+from arcgate.net.streams import ByteStream, PrefixedStream, StreamReset, close_gently
+from arcgate.net.tls import TlsStream, join_pem
 from arcgate.wire.connect import CORRELATION_FIELD
-from arcgate.wire.heads import HeadError, ResponseReader
+from arcgate.wire.frames import FRAMES_FIELD, FRAMES_VERSION
+from arcgate.wire.heads import Fields, HeadError, ResponseReader
+from arcgate.wire.messages import CHANNEL_PATH
 
 _WHO_ASKS = frozenset(
     {
@@ -46,6 +55,8 @@ _TOLD_TOGETHER = frozenset({Hop.PROXY, Hop.GATEWAY, Hop.POLICY})
 _PRIVATE = frozenset({AddressClass.PRIVATE, AddressClass.SHARED, AddressClass.LOOPBACK})
 
 PROXY_AUTHENTICATION_REQUIRED = 407
+LARGEST_DESCRIPTION = 16 * 1024
+"""Bytes that a gateway may say of itself."""
 PARTING = 1.0
 """Seconds that a target gets to end its direction after a check."""
 
@@ -90,6 +101,7 @@ class _Trace:
     began: float = field(default_factory=time.monotonic)
     addresses: list[Address] = field(default_factory=list)
     tls: str = ""
+    inspected_by: str = ""
 
     @asynccontextmanager
     async def hop(self, hop: Hop) -> AsyncIterator[None]:
@@ -157,6 +169,7 @@ class Probe:
             trace.tls,
             path.proxy.origin if path.proxy is not None else "",
             path.gateway.name if path.gateway is not None else "",
+            trace.inspected_by,
         )
 
     async def _walk(self, endpoint: Endpoint, path: Path, trace: _Trace) -> None:
@@ -169,9 +182,12 @@ class Probe:
             if endpoint.is_gateway or not endpoint.uses_tls:
                 return
             async with trace.hop(Hop.TARGET):
-                context = self.hops.trust.servers(self.now.ca_pem)
+                inspection = "" if path.gateway is not None else self.now.inspection_ca
+                context = self.hops.trust.servers(join_pem((self.now.ca_pem, inspection)))
                 tls = await self._shake(stream, context, str(endpoint.target.host), endpoint, path)
                 trace.tls = _version(tls)
+                if is_issued_by(tls, inspection):
+                    trace.inspected_by = _issuer(tls)
             await close_gently(tls, PARTING)  # or the gateway's audit would tell of a cut
 
     async def _open(self, endpoint: Endpoint, path: Path, trace: _Trace, opened: AsyncExitStack) -> ByteStream:
@@ -184,20 +200,48 @@ class Probe:
         stream = await self._reach(path.gateway.dialled, path.proxy, trace, opened, is_endpoint=endpoint.is_gateway)
         async with trace.hop(Hop.TLS):
             certificate = self.now.certificate if path.with_certificate else None
-            context = self.hops.trust.gateways(self.now.ca_pem, certificate)
-            channel = await self._shake(stream, context, path.gateway.host, endpoint, path)
+            channel, is_inspected = await self._secure(stream, certificate, path.gateway, endpoint, path, opened)
+            if is_inspected:
+                trace.inspected_by = _issuer(channel)
             if endpoint.is_gateway:
                 trace.tls = _version(channel)
         if endpoint.is_gateway:
             async with trace.hop(Hop.GATEWAY):
-                await _hear(channel, path.gateway)
+                _judge(await _hear(channel, path.gateway), channel, path.gateway, is_inspected=is_inspected)
             return channel
         if self.lacks_certificate and not self.now.is_control(endpoint.target):
             raise _Untried
         async with trace.hop(Hop.GATEWAY):
-            tunnel = await self._nested_connect(channel, endpoint.target, path.gateway)
+            signs = certificate if is_inspected else None
+            carrier = (
+                await upgrade(channel, path.gateway, signs, self.now.timeouts.answer)
+                if is_inspected
+                else Carrier(channel)
+            )
+            tunnel = await self._nested_connect(carrier, endpoint.target, path.gateway)
         trace.add(Outcome.PASSED, Hop.POLICY)
         return tunnel
+
+    async def _secure(
+        self,
+        stream: ByteStream,
+        certificate: CertificateFiles | None,
+        gateway: GatewayPlace,
+        endpoint: Endpoint,
+        path: Path,
+        opened: AsyncExitStack,
+    ) -> tuple[TlsStream, bool]:
+        """Return TLS towards a gateway, and whether somebody opens it whom an admin has trusted."""
+        inspection = self.now.inspection_ca
+        context = self.hops.trust.gateways(self.now.ca_pem, certificate)
+        try:
+            channel = await self._shake(stream, context, gateway.host, endpoint, path)
+        except HopError as error:
+            if error.code != "TLS_INTERCEPTED" or not inspection:
+                raise
+            again = await self._reach(gateway.dialled, path.proxy, _Trace(), opened, is_endpoint=False)
+            return await self._shake(again, self.hops.trust.inspected(inspection), gateway.host, endpoint, path), True
+        return channel, is_issued_by(channel, inspection)
 
     async def _reach(
         self, target: Target, proxy: Url | None, trace: _Trace, opened: AsyncExitStack, *, is_endpoint: bool
@@ -219,8 +263,13 @@ class Probe:
         opened.push_async_callback(direct.close)
         return direct
 
-    async def _nested_connect(self, channel: TlsStream, target: Target, gateway: GatewayPlace) -> ByteStream:
-        fields = ((CORRELATION_FIELD, new_correlation_id()),)
+    async def _nested_connect(self, carrier: Carrier, target: Target, gateway: GatewayPlace) -> ByteStream:
+        channel, correlation_id = carrier.stream, new_correlation_id()
+        fields: Fields = ((CORRELATION_FIELD, correlation_id),)
+        if carrier.is_signed:
+            fields = (*fields, (FRAMES_FIELD, FRAMES_VERSION))
+        if carrier.signer is not None:
+            fields = (*fields, *carrier.signer.proof(target, correlation_id))
         try:
             limit = self.now.timeouts.answer
             tunnel, _ = await connect_through(channel, target, limit, hop=Hop.GATEWAY, via=gateway.name, fields=fields)
@@ -230,7 +279,10 @@ class Probe:
             if isinstance(error, ConnectRefused) and error.refusal.code in _WHO_ASKS:
                 error.hop = Hop.GATEWAY
             raise explain(error, gateway) from None
-        return tunnel
+        if not carrier.is_signed:
+            return tunnel
+        rest = tunnel.take_prefix() if isinstance(tunnel, PrefixedStream) else b""
+        return ChannelTunnel(channel, rest, may_hand_over=False)
 
     async def _shake(
         self, stream: ByteStream, context: ssl.SSLContext, name: str, endpoint: Endpoint, path: Path
@@ -284,15 +336,19 @@ def _blaming_authentication() -> Iterator[None]:
         raise
 
 
-async def _hear(channel: TlsStream, gateway: GatewayPlace) -> None:
-    """Ask a gateway how it is: only an answer shows that it has accepted our certificate (TLS 1.3)."""
+async def _hear(channel: TlsStream, gateway: GatewayPlace) -> dict[str, Any]:
+    """Ask a gateway about itself: only an answer shows that it has accepted our certificate (TLS 1.3).
+
+    Returns what it tells of its own certificate; nothing, if it has got ours.
+    """
     reader = ResponseReader()
     try:
         await channel.send(
-            f"GET /healthz HTTP/1.1\r\nHost: {gateway.host}\r\nConnection: close\r\n\r\n".encode("ascii")
+            b"GET %b HTTP/1.1\r\nHost: %b\r\nConnection: close\r\n\r\n" % (CHANNEL_PATH, gateway.host.encode("ascii"))
         )
         while reader.feed(await _some(channel)) is None:
             pass
+        return await _document(channel, reader.rest)
     except (StreamReset, HeadError) as error:
         cause = await last_words(channel) or str(error) if isinstance(error, StreamReset) else str(error)
         failure = HopError(
@@ -303,6 +359,38 @@ async def _hear(channel: TlsStream, gateway: GatewayPlace) -> None:
             remedy="Check the gateway URL, and that the gateway is running.",
         )
         raise explain(failure, gateway) from None
+
+
+async def _document(channel: TlsStream, body: bytes) -> dict[str, Any]:
+    """Return the JSON object of an answer's body, an empty one for another body."""
+    with contextlib.suppress(StreamReset):
+        while len(body) < LARGEST_DESCRIPTION and (data := await channel.receive()):
+            body += data
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def _judge(told: dict[str, Any], channel: TlsStream, gateway: GatewayPlace, *, is_inspected: bool) -> None:
+    """Raise HopError when the certificate that came is not the gateway's, unless signed channels make up for it."""
+    if is_inspected:
+        if told.get("signedChannels") is False:
+            why = EXPLANATIONS[Reason.SIGNED_CHANNEL_NOT_ALLOWED]
+            raise HopError(Hop.GATEWAY, "SIGNED_CHANNEL_NOT_ALLOWED", why.sentence, remedy=why.remedy)
+        return
+    certificate = parse(channel.tls.getpeercert(binary_form=True))
+    own = told.get("certificateSha256")
+    if certificate is None or not isinstance(own, str) or own == certificate.fingerprint(SHA256()).hex():
+        return
+    # The system's trust store holds the CA of who inspects: the handshake went well, and told nothing.
+    raise intercepted(gateway.host, describe(certificate), "the gateway says that it has shown another certificate")
+
+
+def _issuer(tls: TlsStream) -> str:
+    certificate = parse(tls.tls.getpeercert(binary_form=True))
+    return describe(certificate).issuer if certificate is not None else ""
 
 
 async def _some(channel: TlsStream) -> bytes:

@@ -8,7 +8,8 @@ import trustme
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from arcgate.agent.check.diagnosis import diagnose, issuer_of
+from arcgate.agent.check.diagnosis import diagnose
+from arcgate.agent.presented import describe
 from arcgate.core.errors import Hop
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -35,8 +36,12 @@ def certificate() -> x509.Certificate:
 def test_an_issuer_that_is_not_trusted_is_named(certificate: x509.Certificate, code: int) -> None:
     found = diagnose(_error(code), "a.example.com", certificate.public_bytes(Encoding.DER), NOW)
     assert (found.hop, found.code) == (Hop.TLS, "TLS_INTERCEPTED")
-    assert issuer_of(certificate) in found.sentence
-    assert "exempt a.example.com from inspection" in found.remedy
+    shown = describe(certificate)
+    assert shown.issuer in found.sentence
+    for part in (shown.issuer, shown.subject, shown.fingerprint):
+        assert part in found.cause
+    assert "have a.example.com (this one name) exempted" in found.remedy
+    assert "inspection.ca" in found.remedy
 
 
 def test_interception_is_told_without_the_certificate_too() -> None:
@@ -78,4 +83,4 @@ def test_other_failures_of_a_handshake_are_told_as_such() -> None:
 
 def test_an_issuer_without_a_name_is_shown_as_it_is() -> None:
     certificate = _certificate(NOW, NOW + timedelta(days=1))
-    assert issuer_of(certificate).startswith("'")
+    assert describe(certificate).issuer.startswith("'")
