@@ -10,6 +10,7 @@ from arcgate import __version__
 from arcgate.agent.commands.completion import SHELLS, completion_script
 from arcgate.cli.account_commands import account_group, device_group
 from arcgate.cli.audit_commands import audit_command
+from arcgate.cli.catalogue_commands import catalogue_group
 from arcgate.cli.configuration_commands import config_group
 from arcgate.cli.endpoint_set_commands import endpoint_set_group
 from arcgate.cli.external_principal_commands import external_principal_group
@@ -19,7 +20,9 @@ from arcgate.cli.gateway_commands import gateway_group
 from arcgate.cli.group_commands import group_group
 from arcgate.cli.login_commands import login_command, logout_command
 from arcgate.cli.machine_commands import machine_group
+from arcgate.cli.machine_group_commands import machine_group_group
 from arcgate.cli.onboarding_commands import onboarding_script_command
+from arcgate.cli.policy_commands import policy_group
 from arcgate.cli.references import pages
 from arcgate.cli.sandbox_command import sandbox_command
 from arcgate.cli.serve_command import serve_command
@@ -41,8 +44,9 @@ SECTIONS = {
     "Try it and run it": ("sandbox", "serve", "config"),
     "Log in": ("login", "logout", "account", "device"),
     "Operate": (
-        *("group", "gateway", "endpoint-set", "machine", "setting"),
+        *("group", "gateway", "endpoint-set", "machine", "machine-group", "setting"),
         *("onboarding-script", "service-principal", "external-principal", "audit"),
+        *("policy", "catalogue"),
         "firewall-rules",
     ),
     "About": ("completion", "version"),
@@ -91,6 +95,9 @@ for command in (
     setting_group,
     machine_group,
     onboarding_script_command,
+    machine_group_group,
+    policy_group,
+    catalogue_group,
     endpoint_set_group,
     service_principal_group,
     external_principal_group,

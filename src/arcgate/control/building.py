@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
 from arcgate.control.authority import load_authority
+from arcgate.control.catalogue import load_catalogue
 from arcgate.control.changes import Changes
 from arcgate.control.clock import Clock
 from arcgate.control.context import ControlContext
@@ -16,7 +17,6 @@ from arcgate.control.store.bootstrap import bootstrap
 from arcgate.control.store.master_key import require_master_key
 from arcgate.control.store.migrations import upgrade
 from arcgate.control.store.sealing import load_sealer
-from arcgate.core.catalogue import shipped_catalogue
 from arcgate.core.configuration import Configuration
 from arcgate.net.tasks import cancel, spawn
 
@@ -52,7 +52,7 @@ async def open_control(configuration: Configuration, clock: Clock = utc_now) -> 
             changes=changes,
             clock=clock,
             sealer=sealer,
-            catalogue=shipped_catalogue(),
+            catalogue=load_catalogue(configuration).catalogue,
             tokens=tokens,
             authority=authority,
             external=external_issuer(configuration.identity, clock),

@@ -80,6 +80,9 @@ class TlsSettings(Section):
 
     certificate_file: Path | None = Field(None, description="PEM chain for all names, leaf first.")
     key_file: Path | None = Field(None, description="PEM private key of the certificate, readable by us alone.")
+    announced_authorities_file: Path | None = Field(
+        None, description="PEM certificates of roots that connected machines shall trust as well, before they are used."
+    )
 
 
 class DatabaseSettings(Section):
@@ -111,6 +114,9 @@ class ControlSettings(Section):
         6_000, ge=1, description="Writing API requests of one principal in a subscription, in a minute."
     )
     audit_days: int = Field(90, ge=1, description="Days that audit records are kept.")
+    policy_history_days: int = Field(730, ge=1, description="Days that the policy's history is kept, for rollback.")
+    catalogue_bundle: Path | None = Field(None, description="Signed bundle with a catalogue newer than the shipped one.")
+    catalogue_keys: tuple[Path, ...] = Field((), description="PEM files of Ed25519 keys that may sign that bundle.")
     packages_folder: Path | None = Field(
         None,
         description="Folder with the agent's packages that 'make packages' made; default is packages below state_dir.",

@@ -9,7 +9,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from arcgate.control.context import ControlContext
 from arcgate.control.store import Store
-from arcgate.control.store.models import AuditRow, Node
+from arcgate.control.store.models import AuditRow, Node, PolicyRevisionRow
 
 INTERVAL = 3600.0
 """Seconds between two sweeps."""
@@ -26,6 +26,8 @@ async def keep_swept(context: ControlContext, interval: float = INTERVAL) -> Non
         try:
             if deleted := await sweep(context.store, before):
                 _log.info("audit records deleted", records=deleted, before=before.isoformat())
+            days = context.configuration.control.policy_history_days
+            await forget_revisions(context.store, context.clock() - timedelta(days=days))
         except SQLAlchemyError as error:
             _log.error("audit records not deleted", cause=str(error))
         await asyncio.sleep(interval)
@@ -38,6 +40,13 @@ async def sweep(store: Store, before: datetime, batch: int = BATCH) -> int:
         total += deleted
         await asyncio.sleep(0)  # others' writes come in between
     return total
+
+
+async def forget_revisions(store: Store, before: datetime) -> None:
+    """Delete the policy's history older than `before`; no rollback leads there any more."""
+    async with store.write() as transaction:
+        old = delete(PolicyRevisionRow).where(PolicyRevisionRow.time < before)
+        await transaction.session.execute(old.execution_options(synchronize_session=False))
 
 
 async def _delete_batch(store: Store, before: datetime, batch: int) -> int:

@@ -4,16 +4,19 @@ import json
 import uuid
 from datetime import datetime
 
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 from sqlalchemy import select
 
 from arcgate.control.arm.roles import OWNER
+from arcgate.control.catalogue import load_catalogue
 from arcgate.control.his.goals import catalogue_mark, control_patterns
 from arcgate.control.login.secrets import hash_password, new_password
 from arcgate.control.store.database import Store, Transaction
 from arcgate.control.store.models import EntryRow, Principal, Revision, RoleAssignment, Subscription, Tenant
 from arcgate.control.store.sealing import write_private_file
-from arcgate.core.catalogue import shipped_catalogue
 from arcgate.core.configuration import Configuration
+from arcgate.core.errors import StateError
 from arcgate.core.snapshot import Kind
 
 
@@ -73,10 +76,30 @@ def _ownership(principal: Principal, scope: str, now: datetime) -> RoleAssignmen
     )
 
 
+def announced_authorities(configuration: Configuration) -> str:
+    """Return the roots that machines shall trust as well, in PEM; raises StateError (TLS_FILE_UNUSABLE)."""
+    path = configuration.tls.announced_authorities_file
+    if path is None:
+        return ""
+    try:
+        found = x509.load_pem_x509_certificates(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise StateError("TLS_FILE_UNUSABLE", f"{path} can't be read.", cause=str(error)) from None
+    # Anew, so that nothing but certificates reaches the machines.
+    return "".join(one.public_bytes(Encoding.PEM).decode("ascii") for one in found)
+
+
 async def _publish_cloud(configuration: Configuration, transaction: Transaction) -> None:
     hosts = [pattern.text for pattern in control_patterns(configuration)]
-    mark = catalogue_mark(shipped_catalogue())
+    loaded = load_catalogue(configuration)
+    mark = catalogue_mark(loaded.catalogue)
     body = {"domain": configuration.cloud.domain, "controlHosts": hosts, "catalogue": mark}
+    if announced := announced_authorities(configuration):
+        body["authorities"] = announced
     known = await transaction.session.get(EntryRow, (Kind.CLOUD.value, "cloud"))
     if known is None or known.body != body:
         await transaction.publish(Kind.CLOUD, "cloud", body)
+    newer = {"texts": list(loaded.texts)} if loaded.texts else None
+    entry = await transaction.session.get(EntryRow, (Kind.CATALOGUE.value, "catalogue"))
+    if (entry.body if entry is not None else None) != newer:
+        await transaction.publish(Kind.CATALOGUE, "catalogue", newer)
