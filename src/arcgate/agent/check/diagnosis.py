@@ -57,23 +57,8 @@ def _outside_its_time(server: str, certificate: x509.Certificate, now: datetime)
     )
 
 
-def issuer_of(certificate: x509.Certificate) -> str:
-    """Return who issued a certificate, in a few words."""
-    for kind in (NameOID.COMMON_NAME, NameOID.ORGANIZATION_NAME, NameOID.ORGANIZATIONAL_UNIT_NAME):
-        if values := certificate.issuer.get_attributes_for_oid(kind):
-            return f"'{values[0].value!s}'"
-    return f"'{certificate.issuer.rfc4514_string()}'"
-
-
 def _issued_by(certificate: x509.Certificate | None) -> str:
     return f" (issued by {name_of(certificate.issuer)})" if certificate is not None else ""
-
-
-def _parse(presented: bytes | None) -> x509.Certificate | None:
-    try:
-        return x509.load_der_x509_certificate(presented) if presented else None
-    except ValueError:
-        return None
 
 
 def _day(moment: datetime) -> str:
