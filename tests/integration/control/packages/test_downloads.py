@@ -78,6 +78,22 @@ async def test_the_package_is_given_with_its_checksum(app: Starlette) -> None:
     assert checksum.body.decode() == f"{hashlib.sha256(archive.body).hexdigest()}  {name}\n"
 
 
+async def test_ready_packages_are_listed_given_and_named_in_the_installer(
+    services: ControlServices, app: Starlette
+) -> None:
+    folder = services.context.configuration.state_dir / "packages"
+    folder.mkdir()
+    (folder / "azcmagent_9.8.7_amd64.deb").write_bytes(b"the package")
+    (folder / "notes.txt").write_text("no package")
+    digest = hashlib.sha256(b"the package").hexdigest()
+    listed = (await ask(app, "GET", "/packages/azcmagent/index.json")).json()["packages"]
+    assert ("azcmagent_9.8.7_amd64.deb", digest) in [(one["name"], one["sha256"]) for one in listed]
+    assert "notes.txt" not in [one["name"] for one in listed]
+    assert (await ask(app, "GET", "/packages/azcmagent/azcmagent_9.8.7_amd64.deb")).body == b"the package"
+    assert f"azcmagent_9.8.7_amd64.deb {digest}".encode() in (await ask(app, "GET", "/azcmagent-linux")).body
+    assert (await ask(app, "GET", "/packages/azcmagent/notes.txt")).status == 404
+
+
 @pytest.mark.parametrize("name", ["x", "azcmagent-9.9-x.tar.gz", "..", "%2e%2e", "control.sqlite"])
 async def test_nothing_else_is_on_the_shelf(app: Starlette, name: str) -> None:
     assert (await ask(app, "GET", f"/packages/azcmagent/{name}")).status == 404
@@ -223,8 +239,9 @@ async def test_a_proxy_is_used_and_kept_without_showing_its_password(site: Site,
     assert seen
     assert all(head.startswith(b"CONNECT localhost:") for head in seen)
     assert "canary" not in out + err
-    kept = json.loads((root / "var" / "opt" / "azcmagent" / "localconfig.json").read_text())
-    assert kept["proxy.url"] == url
+    home = root / "var" / "opt" / "azcmagent"
+    assert json.loads((home / "localconfig.json").read_text())["proxy.url"] == f"http://127.0.0.1:{port}"
+    assert "canary" in (home / "certs" / "proxy-credentials").read_text()
 
 
 async def test_a_damaged_download_is_refused_and_changes_nothing(site: Site, tmp_path: Path) -> None:

@@ -1,9 +1,12 @@
 """Rendered installers: clean for shellcheck, quoted against hostile settings, whole or without effect."""
 
+import hashlib
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,7 @@ from arcgate.control.authority.authority import pem_of
 from arcgate.control.authority.certificates import make_root
 from arcgate.control.packages.clouds import Approach, cloud_definition, cloud_name, download_url
 from arcgate.control.packages.installer import Package, data_text, render_linux, render_windows
+from arcgate.control.packages.offers import Offer, read_name
 from arcgate.core.configuration import CloudSettings, Configuration
 
 PACKAGE = Package("0.1.0", "cpython-311-x86_64-linux-gnu", "3.11")
@@ -44,7 +48,9 @@ def run(text: str, folder: Path, *arguments: str) -> subprocess.CompletedProcess
     )
 
 
-@pytest.mark.parametrize("text", [script(), script(cloud(ca="")), data_text("azcmagent_proxy")])
+@pytest.mark.parametrize(
+    "text", [script(), script(cloud(ca="")), data_text("azcmagent_proxy"), data_text("prepare_machine")]
+)
 def test_the_scripts_are_clean_for_shellcheck(tmp_path: Path, text: str) -> None:
     path = tmp_path / "script.sh"
     path.write_text(text)
@@ -157,3 +163,84 @@ def test_the_embedded_cloud_is_one_line_of_json() -> None:
     place = lines.index("END_OF_CLOUD")
     assert json.loads(lines[place - 1])["name"] == "Zürich☃"
     assert lines[place - 1].isascii()
+
+
+MACHINE = os.uname().machine
+TOOLS = {
+    "apt-get": ("deb", "install"),
+    "dnf": ("rpm", "--disablerepo=*"),
+    "yum": ("rpm", "--disablerepo=*"),
+    "zypper": ("rpm", "--allow-unsigned-rpm"),
+    "apk": ("apk", "--no-network"),
+}
+NAMES = {
+    "deb": f"azcmagent_9.8.7_{'amd64' if MACHINE == 'x86_64' else 'arm64'}.deb",
+    "rpm": f"azcmagent-9.8.7-1.{MACHINE}.rpm",
+    "apk": f"azcmagent-9.8.7-r0.{MACHINE}.apk",
+}
+
+
+def offers(content: bytes, *kinds: str) -> list[Offer]:
+    digest = hashlib.sha256(content).hexdigest()
+    libc = "musl" if any(Path("/lib").glob("ld-musl-*")) else "gnu"
+    found = [read_name(NAMES[kind]) for kind in kinds]
+    return [replace(one, sha256=digest, libc=libc) for one in found if one is not None]
+
+
+class Programs:
+    """A machine that has the named package managers, each a stand-in that writes down how it was called."""
+
+    def __init__(self, folder: Path, *tools: str, downloads: bytes = b"the package") -> None:
+        self.notes = folder / "notes"
+        self.folder = folder / "bin"
+        self.folder.mkdir()
+        for name in ("cat", "chmod", "env", "grep", "mktemp", "rm", "sh", "sha256sum", "sort", "uname"):
+            (self.folder / name).symlink_to(str(shutil.which(name)))
+        (folder / "download").write_bytes(downloads)
+        for name in tools:
+            self._program(name, f'echo "{name} $*" >>"{self.notes}"\nexit 9\n')
+        fetched = f'while [ "$1" != --output ]; do shift; done\ncp "{folder}/download" "$2"\n'
+        self._program("curl", fetched.replace("cp ", "/bin/cp "))
+        self._program("id", "echo 0\n")
+
+    def _program(self, name: str, text: str) -> None:
+        (self.folder / name).write_text(f"#!/bin/sh\n{text}")
+        (self.folder / name).chmod(0o755)
+
+    def install(self, text: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        file = self.folder.parent / "install.sh"
+        file.write_text(text)
+        return subprocess.run(
+            ["/bin/sh", str(file), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+            env={"PATH": str(self.folder)},
+        )
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_each_systems_own_package_manager_gets_its_package(tmp_path: Path, tool: str) -> None:
+    kind, word = TOOLS[tool]
+    programs = Programs(tmp_path, tool)
+    text = render_linux(PACKAGE, cloud(), "https://localhost", offers(b"the package", "deb", "rpm", "apk"))
+    done = programs.install(text)
+    assert done.returncode == 143, done.stderr  # the stand-ins fail, so that nothing of this machine is touched
+    assert tool in done.stderr
+    assert word in programs.notes.read_text()
+    assert programs.notes.read_text().rstrip().endswith(NAMES[kind])
+
+
+def test_a_package_with_another_digest_is_refused_before_anything_is_run(tmp_path: Path) -> None:
+    programs = Programs(tmp_path, "apt-get", downloads=b"something else")
+    done = programs.install(render_linux(PACKAGE, cloud(), "https://localhost", offers(b"the package", "deb")))
+    assert done.returncode == 171
+    assert not programs.notes.exists()
+
+
+def test_a_version_that_is_offered_can_be_chosen(tmp_path: Path) -> None:
+    programs = Programs(tmp_path, "apt-get")
+    text = render_linux(PACKAGE, cloud(), "https://localhost", offers(b"the package", "deb"))
+    assert programs.install(text, "--desiredversion", "9.8.7").returncode == 143
+    assert programs.install(text, "--desiredversion", "1.2.3").returncode == 147
