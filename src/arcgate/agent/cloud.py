@@ -3,15 +3,17 @@
 One JSON file for each cloud in clouds.d, made by the installer or an admin; keys in docs/reference/protocols.md.
 """
 
+import contextlib
 import re
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from arcgate.agent.errors import AzcmError
 from arcgate.agent.paths import AgentPaths
+from arcgate.agent.state import read_goal
 from arcgate.core.errors import ArcgateError, InputError
 from arcgate.core.names import HostName, Target, parse_host_name, parse_target
 from arcgate.core.patterns import EndpointPattern, parse_pattern
@@ -59,7 +61,10 @@ class Cloud:
 
 
 def load_cloud(paths: AgentPaths, name: str = "") -> Cloud:
-    """Return the cloud of that name (any case), or the only one there is; raises AzcmError 75."""
+    """Return the cloud of that name (any case), or the only one there is; raises AzcmError 75.
+
+    It trusts the authorities that the machine's goal announces, too: the cloud's next root comes by it.
+    """
     files = _files(paths.clouds)
     if not files:
         raise AzcmError(
@@ -70,11 +75,18 @@ def load_cloud(paths: AgentPaths, name: str = "") -> Cloud:
     clouds = {path: parse_cloud(path) for path in files}
     found = [cloud for cloud in clouds.values() if not name or cloud.name.lower() == name.lower()]
     if len(found) == 1:
-        return found[0]
+        return replace(found[0], ca_pem=found[0].ca_pem + _announced(paths))
     names = ", ".join(sorted(cloud.name for cloud in clouds.values()))
     if name and not found:
         raise AzcmError(75, f"There is no cloud {name[:64]!r}.", remedy=f"Known in {paths.clouds}: {names}.")
     raise AzcmError(75, "There is more than one cloud to choose from.", remedy=f"Say --cloud with one of: {names}.")
+
+
+def _announced(paths: AgentPaths) -> str:
+    with contextlib.suppress(ArcgateError):  # a damaged goal is fetched again, and announces nothing meanwhile
+        goal = read_goal(paths)
+        return goal.authorities if goal is not None else ""
+    return ""
 
 
 def parse_cloud(path: Path) -> Cloud:

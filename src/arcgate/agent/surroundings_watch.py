@@ -19,7 +19,8 @@ from arcgate.agent.surroundings import GatewayPlace, Surroundings, Timeouts
 from arcgate.core.errors import ArcgateError, StateError
 from arcgate.core.hand_over import HandOverMode, HandOverPolicy
 from arcgate.core.names import HostName, Target, parse_host
-from arcgate.core.routing import Goal, Routing
+from arcgate.core.patterns import EndpointPattern
+from arcgate.core.routing import Goal, Routing, bypassed_control_hosts
 from arcgate.net.files import signature_of
 from arcgate.net.proxy_mechanisms import ProxyAccess
 from arcgate.net.resolver import Resolver, SystemResolver
@@ -144,7 +145,7 @@ class SurroundingsWatch:
 
     def _cloud_files(self) -> tuple[Path, ...]:
         clouds = self._paths.clouds
-        return (self._paths.agent_configuration, clouds, *sorted(clouds.glob("*.json")))
+        return (self._paths.agent_configuration, self._paths.goal, clouds, *sorted(clouds.glob("*.json")))
 
     def _load_cloud(self) -> Cloud | None:
         if self._given_cloud is not None:
@@ -171,7 +172,7 @@ class SurroundingsWatch:
             settings.connection_type,
             settings.proxy_url is not None,
             settings.proxy_exemptions,
-            settings.proxy_bypass,
+            settings.proxy_bypass + _bypassed(settings, cloud),
             own_ports=frozenset({settings.arcproxy_port}),
         )
         # For ordinary users the folder is closed: they have no certificate then, and no error either.
@@ -205,6 +206,12 @@ def outbound_for_agent(
     """Return what opens the connections of himdsd and azcmagent; it follows the agent's files by itself."""
     watch = SurroundingsWatch(paths, environment, cloud=cloud)
     return Outbound(watch.for_agent, resolver or SystemResolver())
+
+
+def _bypassed(settings: LocalSettings, cloud: Cloud | None) -> tuple[EndpointPattern, ...]:
+    if cloud is None or not cloud.domain:
+        return ()
+    return bypassed_control_hosts(settings.proxy_bypass_values, cloud.domain)
 
 
 def _front(cloud: Cloud | None) -> GatewayPlace | None:

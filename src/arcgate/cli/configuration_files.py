@@ -51,6 +51,11 @@ def _state_folder(configuration: Configuration) -> Iterator[Finding]:
 
 def _tls(configuration: Configuration, now: datetime) -> Iterator[Finding]:
     tls = configuration.tls
+    if tls.announced_authorities_file is not None:
+        try:
+            _read_certificates(tls.announced_authorities_file)
+        except _Unusable as error:
+            yield ("tls", "announced_authorities_file"), error.sentence, error.remedy
     if tls.certificate_file is None or tls.key_file is None:
         return
     try:

@@ -42,10 +42,11 @@ class Way(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A way with the reason for it, in words for the log."""
+    """A way with the reason for it, in words for the log, and the pattern that decided, if one did."""
 
     way: Way
     reason: str
+    rule: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +141,10 @@ PROXY_BYPASS_GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 """Hosts behind the values of proxy.bypass (source: Microsoft's page on agent proxy settings)."""
+OWN_BYPASS_GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {"aad": ("login.",), "arm": ("management.",), "arc": ("*.his.",)}
+)
+"""Beginnings of the names by which a cloud of ours serves the same."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +158,7 @@ class Routing:
     """NO_PROXY: what takes no enterprise proxy, though it may take the gateway."""
     proxy_bypass: tuple[EndpointPattern, ...] = ()
     own_ports: frozenset[int] = frozenset()
-    _tries: dict[str, PatternTrie[bool]] = field(default_factory=dict, repr=False, compare=False)
+    _tries: dict[str, PatternTrie[str]] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def uses_gateway(self) -> bool:
@@ -164,17 +169,17 @@ class Routing:
         """Return the way of a request to the target, with its reason."""
         if refusal := self._refusal(target):
             return Route(Way.REFUSE, refusal)
-        if self._matches("bypass", self.proxy_bypass, target):
-            return Route(Way.DIRECT, "proxy.bypass names this host")
+        if rule := self._rule("bypass", self.proxy_bypass, target):
+            return Route(Way.DIRECT, "proxy.bypass names this host", rule)
         if not self.uses_gateway:
             why = "connection.type is direct" if self.goal.has_gateway else "no gateway is associated"
             return self._without_gateway(target, why)
         if target.host in self.goal.bypass:
             return self._without_gateway(target, "the gateway's bypass list names this host")
-        if self._matches("control", self.goal.control, target):
-            return Route(Way.GATEWAY, "it belongs to the control plane")
-        if self._matches("allowed", self.goal.allowed, target):
-            return Route(Way.GATEWAY, "the gateway allows it")
+        if rule := self._rule("control", self.goal.control, target):
+            return Route(Way.GATEWAY, "it belongs to the control plane", rule)
+        if rule := self._rule("allowed", self.goal.allowed, target):
+            return Route(Way.GATEWAY, "the gateway allows it", rule)
         if self.goal.takes_all:
             return Route(Way.GATEWAY, "the gateway is in audit mode")
         return self._without_gateway(target, "the gateway does not carry it")
@@ -198,18 +203,19 @@ class Routing:
 
     def takes_proxy(self, target: Target) -> bool:
         """Whether a connection to the target, which takes no gateway, takes the enterprise proxy."""
-        is_exempt_ = is_exempt(target, self.proxy_exemptions) or self._matches("bypass", self.proxy_bypass, target)
-        return self.has_enterprise_proxy and not is_exempt_
+        is_bypassed = bool(self._rule("bypass", self.proxy_bypass, target))
+        return self.has_enterprise_proxy and not is_bypassed and not is_exempt(target, self.proxy_exemptions)
 
     def _without_gateway(self, target: Target, why: str) -> Route:
         if self.has_enterprise_proxy and not self.takes_proxy(target):
             return Route(Way.DIRECT, f"{why}, and NO_PROXY names this host")
         return Route(Way.ENTERPRISE if self.has_enterprise_proxy else Way.DIRECT, why)
 
-    def _matches(self, name: str, patterns: tuple[EndpointPattern, ...], target: Target) -> bool:
+    def _rule(self, name: str, patterns: tuple[EndpointPattern, ...], target: Target) -> str:
+        """Return the pattern that holds the target, empty when none does."""
         if name not in self._tries:
-            self._tries[name] = PatternTrie((pattern, True) for pattern in patterns)
-        return self._tries[name].find(target) is not None
+            self._tries[name] = PatternTrie((pattern, pattern.text) for pattern in patterns)
+        return self._tries[name].find(target) or ""
 
 
 def _is_own_machine(target: Target) -> bool:
@@ -232,3 +238,9 @@ def parse_proxy_bypass(values: tuple[str, ...] | list[str]) -> tuple[EndpointPat
         has_port = not is_bare_ipv6 and value.strip().rpartition(":")[2] in {str(parsed.port), "*"}
         patterns.append(parsed if has_port else EndpointPattern(parsed.text, parsed.host, None))
     return tuple(patterns)
+
+
+def bypassed_control_hosts(values: tuple[str, ...], domain: str) -> tuple[EndpointPattern, ...]:
+    """Return the hosts of a cloud of ours that the groups in proxy.bypass stand for, on every port."""
+    wanted = [beginning for value in values for beginning in OWN_BYPASS_GROUPS.get(value.strip().lower(), ())]
+    return tuple(parse_pattern(f"{beginning}{domain}:*") for beginning in wanted)

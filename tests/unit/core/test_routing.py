@@ -14,6 +14,7 @@ from arcgate.core.routing import (
     Goal,
     Routing,
     Way,
+    bypassed_control_hosts,
     parse_proxy_bypass,
 )
 
@@ -176,3 +177,42 @@ def test_a_gateways_url_leaves_the_usual_port_out() -> None:
 def test_a_broken_goal_is_refused(change: dict[str, Any]) -> None:
     with pytest.raises((KeyError, TypeError, ValueError, InputError, AttributeError)):
         Goal.from_json({**GOAL.to_json(), **change})
+
+
+def test_the_route_names_the_pattern_that_decided() -> None:
+    bypass = parse_proxy_bypass(["10.1.0.0/16", "*.corp.example"])
+    routing = Routing(GOAL, proxy_bypass=bypass)
+    assert routing.route(target("10.1.2.3")).rule == "10.1.0.0/16"
+    assert routing.route(target("wiki.corp.example")).rule == "*.corp.example"
+    allowed = routing.route(target("a.monitoring.azure.com"))
+    assert (allowed.way, allowed.rule) == (Way.GATEWAY, "*.monitoring.azure.com")
+    assert routing.route(target("nobody.example.org")).rule == ""
+
+
+@pytest.mark.parametrize(
+    ("group", "hosts"),
+    [
+        ("AAD", ["login.cloud.example"]),
+        ("arm", ["management.cloud.example"]),
+        ("Arc", ["gbl.his.cloud.example", "eastus.his.cloud.example"]),
+        ("AMA", []),
+        ("login.cloud.example", []),
+    ],
+)
+def test_groups_of_proxy_bypass_stand_for_the_hosts_of_our_own_cloud_too(group: str, hosts: list[str]) -> None:
+    patterns = bypassed_control_hosts((group,), "cloud.example")
+    for host in ("login", "management", "gbl.his", "eastus.his", "packages", "download"):
+        name = f"{host}.cloud.example"
+        assert any(pattern.matches(target(name)) for pattern in patterns) is (name in hosts)
+
+
+@pytest.mark.parametrize("value", ["x", "-----BEGIN PRIVATE KEY-----\nAA==\n-----END PRIVATE KEY-----\n", 5, None])
+def test_a_goal_with_authorities_that_are_no_certificates_is_refused(value: Any) -> None:
+    with pytest.raises((ValueError, TypeError)):
+        Goal.from_json({**GOAL.to_json(), "authorities": value})
+
+
+def test_a_goal_of_before_has_no_extensions_and_announces_nothing() -> None:
+    document = GOAL.to_json()
+    del document["extensions"], document["authorities"]
+    assert Goal.from_json(document) == GOAL

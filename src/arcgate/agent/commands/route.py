@@ -16,5 +16,7 @@ def command(target: str) -> None:
     parsed = parse_target(target, 443)
     route = explain(own.paths, parsed)
     if own.console.is_json:
-        own.console.document({"target": parsed.authority, "route": str(route.way), "reason": route.reason})
-    own.console.line(f"{parsed.authority} : {route.way} ({route.reason})")
+        document = {"target": parsed.authority, "route": str(route.way), "reason": route.reason, "rule": route.rule}
+        own.console.document(document)
+    rule = f": {route.rule}" if route.rule else ""
+    own.console.line(f"{parsed.authority} : {route.way} ({route.reason}{rule})")

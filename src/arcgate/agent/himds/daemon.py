@@ -50,6 +50,7 @@ class Daemon:
     _metadata: MetadataServer = field(init=False)
     _challenges: Challenges = field(init=False)
     _session: Session | None = None
+    _authorities: str = ""
     _task: asyncio.Task[None] | None = None
     _identity_seen: tuple[object, ...] = ()
     _settings_seen: tuple[object, ...] = ()
@@ -98,6 +99,9 @@ class Daemon:
             self._session.board.endpoint_known(self._metadata.url)
 
     async def _look(self) -> None:
+        if self._session is not None and self._session.authorities != self._authorities:
+            _log.info("the cloud announces other authorities; they are trusted from now on")
+            await self._begin_again(self._session.identity)
         identity_now = _signature(self.paths.agent_configuration, self.paths.machine_key)
         settings_now = _signature(self.paths.local_configuration)
         surroundings_now = _signature(self.paths.clouds, self.paths.machine_certificate, self.paths.arcproxy_state)
@@ -136,8 +140,16 @@ class Daemon:
         key = MachineKey.load(self.paths.machine_key)
         http = self.make_client(self.paths, self.world.environment, cloud)
         self._session = Session(self.paths, identity, cloud, http, key, board, self.world)
+        self._authorities = self._session.authorities
         self._task = spawn("session", self._session.run())
         _log.info("working for", machine=identity.resource_id, vm_id=identity.vm_id)
+
+    async def _begin_again(self, identity: AgentIdentity) -> None:
+        await self._end()
+        try:
+            self._begin(identity, StatusBoard(self.paths, self.world.clock))
+        except ArcgateError as error:
+            StatusBoard(self.paths, self.world.clock).failed("heartbeat", error)
 
     async def _end(self) -> None:
         # Programs that ask from now on are told that there is no identity.

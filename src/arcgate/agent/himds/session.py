@@ -95,6 +95,11 @@ class Session:
         self._service = AgentService(self.http, endpoint, self.identity.vm_id, self.key, self.world.clock)
         self.tokens = IdentityTokens(self._service, self.world.clock, self.world.monotonic)
 
+    @property
+    def authorities(self) -> str:
+        """The roots that the goal announces, in PEM."""
+        return self._goals.goal.authorities
+
     async def run(self) -> None:
         """Work until cancelled."""
         self.board.goal_known(self._goals.goal.revision)

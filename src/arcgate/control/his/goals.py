@@ -31,10 +31,11 @@ def goal_of(
     others = tuple(others)
     shared = [entry for entry in others if entry.kind is Kind.CLOUD]
     control = control_patterns(configuration)
+    authorities = next((entry.body.get("authorities", "") for entry in shared if entry.body is not None), "")
     prefix = parse_machine(machine.key, machine.body).gateway
     if prefix is None or gateway is None or gateway.body is None:
         made_of = [machine, *shared, *([gateway] if prefix is not None and gateway is not None else [])]
-        return Goal(revision=_highest(made_of), control=control)
+        return Goal(revision=_highest(made_of), control=control, authorities=authorities)
     found = parse_gateway(gateway.key, gateway.body)
     sets = [entry for entry in others if entry.kind is Kind.ENDPOINT_SET and _concerns(entry, found)]
     return Goal(
