@@ -1,18 +1,24 @@
 """The resource manager's requests that the agent makes: subscription, resource group, machine, gateway association."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from arcgate.agent.http import ServiceRefusal, require_success
 from arcgate.core.resource_ids import MACHINE_TYPE, SETTINGS_TYPE, ResourceId
+from arcgate.core.urls import parse_url
 from arcgate.net.http_client import Answer, HttpClient
 
 MACHINES = "2024-07-10"
 SETTINGS = "2025-01-13"
 SUBSCRIPTIONS = "2022-12-01"
 GROUPS = "2024-11-01"
+AUDIT = "2026-11-01"
 """api-versions."""
+
+AUDIT_PAGE = 1000
+"""Records of one answer."""
 
 DELETE_TIMEOUT = 60
 """Seconds."""
@@ -79,10 +85,27 @@ class ResourceManager:
         document = {"properties": {"gatewayProperties": {"gatewayResourceId": gateway_id}}}
         require_success(await self._send("PUT", _settings(resource), SETTINGS, document))
 
+    async def audit_records(self, subscription_id: str, vm_id: str, since: datetime, most: int) -> list[dict[str, Any]]:
+        """Return the newest records of the tunnels that a machine has begun since then, at most about `most`."""
+        query = urlencode(
+            {"machine": vm_id, "event": "start", "since": since.isoformat(), "$top": AUDIT_PAGE}, safe="$"
+        )
+        path = f"/subscriptions/{quote(subscription_id, safe='')}/providers/Arcgate.Network/auditRecords?{query}"
+        found: list[dict[str, Any]] = []
+        while path and len(found) < most:
+            document = require_success(await self._send("GET", path, AUDIT))
+            found += [one for one in document.get("value", ()) if isinstance(one, dict)]
+            link = document.get("nextLink")
+            # The token goes to our own resource manager, wherever a link may lead.
+            path = parse_url(link).path if isinstance(link, str) else ""
+        return found
+
     async def _send(
         self, method: str, path: str, api_version: str, document: Any = None, timeout: float = 30
     ) -> Answer:
-        url = f"{self.base}{path}?api-version={api_version}"
+        # Links of the resource manager's own name the version already.
+        version = "" if "api-version=" in path else f"{'&' if '?' in path else '?'}api-version={api_version}"
+        url = f"{self.base}{path}{version}"
         headers = {"Authorization": f"Bearer {self.token}"}
         if self.correlation_id:
             headers["x-ms-correlation-request-id"] = self.correlation_id

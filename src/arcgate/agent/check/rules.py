@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any
 
 from arcgate.agent.check.request_history import PastRequest, RequestHistory
@@ -18,6 +19,9 @@ REACH = (
     "This is what Arc Proxy of this machine has seen. Programs that go past it, and other machines behind the same "
     "firewall, are not in its log: ask all of them before you close a rule that they share."
 )
+
+
+NOTHING_CARRIED: Mapping[Target, datetime] = MappingProxyType({})
 
 
 class Advice(StrEnum):
@@ -91,8 +95,13 @@ def advise(
     now: datetime,
     hours: int,
     problems: Iterable[str] = (),
+    carried: Mapping[Target, datetime] = NOTHING_CARRIED,
 ) -> RulesReport:
-    """Return the advice. `documented` has each endpoint's use; `problems` say why the log can't be believed."""
+    """Return the advice. `documented` has each endpoint's use; `problems` say why the log can't be believed.
+
+    `carried` are targets that the audit has, with the last time of each: they say more of why, and never that a rule
+    may go, for the audit does not see what goes past the gateway.
+    """
     since = now - timedelta(hours=hours)
     notes = list(problems)
     if not routing.uses_gateway:
@@ -101,7 +110,10 @@ def advise(
         notes.append(f"The log does not reach back {hours} h: what was not seen is not known. Ask again later.")
     blind = bool(notes)
     by_pattern, others = _sorted_out([one for one in history.requests if one.moment >= since], documented)
-    rules = tuple(_rule(pattern, use, by_pattern.get(pattern, []), blind) for pattern, use in documented.items())
+    rules = tuple(
+        _rule(pattern, use, by_pattern.get(pattern, []), _last_carried(pattern, carried), blind)
+        for pattern, use in documented.items()
+    )
     return RulesReport(hours, history.complete_since, rules, others, (*notes, REACH))
 
 
@@ -146,16 +158,22 @@ def _sorted_out(
     return found, tuple(sorted(others))
 
 
-def _rule(pattern: EndpointPattern, use: str, requests: list[PastRequest], blind: bool) -> Rule:
+def _last_carried(pattern: EndpointPattern, carried: Mapping[Target, datetime]) -> str:
+    """Return the words for what the audit has of an endpoint, empty for nothing."""
+    moments = [moment for target, moment in carried.items() if pattern.matches(target)]
+    return f"; the audit: last through the gateway {max(moments).isoformat(timespec='seconds')}" if moments else ""
+
+
+def _rule(pattern: EndpointPattern, use: str, requests: list[PastRequest], audited: str, blind: bool) -> Rule:
     direct = [one for one in requests if one.way is not Way.GATEWAY]
     if direct:
         last = max(direct, key=lambda one: one.moment)
         why = f"{len(direct)} requests went to it by the way '{last.way}'"
         return Rule(pattern.text, use, Advice.KEEP, why, last.moment, last.target.authority)
     if blind:
-        return Rule(pattern.text, use, Advice.UNKNOWN, "the log does not tell enough")
+        return Rule(pattern.text, use, Advice.UNKNOWN, f"the log does not tell enough{audited}")
     why = f"{len(requests)} requests, all through the gateway" if requests else "nothing asked for it"
-    return Rule(pattern.text, use, Advice.MAY_GO, why)
+    return Rule(pattern.text, use, Advice.MAY_GO, why + audited)
 
 
 def _rule_line(rule: Rule) -> str:

@@ -1,17 +1,24 @@
 """`azcmagent check`."""
 
 import asyncio
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import click
 
+from arcgate.agent.arm import ResourceManager
+from arcgate.agent.check.audit_history import read_carried
 from arcgate.agent.check.command import Options, advise_on_rules, run
 from arcgate.agent.check.page import render_page
+from arcgate.agent.commands.credentials import read_secret
 from arcgate.agent.commands.invocation import Invocation, common_flags, invocation
 from arcgate.agent.errors import AzcmError, as_azcm
+from arcgate.agent.http import client
 from arcgate.agent.machine_key import now
+from arcgate.agent.state import read_identity
+from arcgate.agent.surroundings_watch import outbound_for_agent
 from arcgate.core.errors import ArcgateError
-from arcgate.core.names import parse_target
+from arcgate.core.names import Target, parse_target
 from arcgate.net.files import write_file
 
 PAGE_MODE = 0o644
@@ -46,6 +53,12 @@ PAGE_MODE = 0o644
     show_default=True,
     help="Span of the log that --which-rules-may-go looks at.",
 )
+@click.option(
+    "--audit-token",
+    default="",
+    metavar="FILE",
+    help="File with an access token: --which-rules-may-go asks the cloud's audit, too.",
+)
 @common_flags
 def command(
     location: str,
@@ -57,11 +70,12 @@ def command(
     html: str,
     which_rules_may_go: bool,
     hours: int,
+    audit_token: str,
 ) -> None:
     """Check the network: every endpoint that the agent needs, hop by hop, by the way that it takes."""
     own = invocation()
     if which_rules_may_go:
-        _advise(own, hours)
+        _advise(own, hours, audit_token)
         return
     try:
         options = Options(
@@ -85,12 +99,24 @@ def command(
         click.get_current_context().exit(report.exit_code)
 
 
-def _advise(own: Invocation, hours: int) -> None:
-    report = advise_on_rules(own.paths, own.environment, now(), hours)
+def _advise(own: Invocation, hours: int, audit_token: str) -> None:
+    moment = now()
+    audit = _read_audit(own, moment - timedelta(hours=hours), Path(audit_token)) if audit_token else ({}, ())
+    report = advise_on_rules(own.paths, own.environment, moment, hours, audit)
     if own.console.is_json:
         own.console.document(report.to_json())
     for line in report.lines():
         own.console.line(line)
+
+
+def _read_audit(own: Invocation, since: datetime, file: Path) -> tuple[dict[Target, datetime], tuple[str, ...]]:
+    token = read_secret(file)
+    identity = read_identity(own.paths)
+    if identity is None:
+        return {}, ("The audit was not asked: this machine is not connected.",)
+    cloud = own.cloud(identity.cloud)
+    http = client(outbound_for_agent(own.paths, own.environment, cloud=cloud), cloud.ca_pem)
+    return asyncio.run(read_carried(ResourceManager(http, cloud.resource_manager, token), identity, since))
 
 
 def _write(path: Path, page: str) -> None:

@@ -60,7 +60,7 @@ def read_credentials(
         )
     secret = own.hidden.get("--service-principal-secret", service_principal_secret)
     if service_principal_secret_file:
-        secret = _read_secret(Path(service_principal_secret_file))
+        secret = read_secret(Path(service_principal_secret_file))
     secret = secret or (own.environment.get(SECRET_VARIABLE, "") if service_principal_id else "")
     if service_principal_id and not secret:
         raise AzcmError(
@@ -73,7 +73,8 @@ def read_credentials(
     return Credentials(user_tenant_id or tenant_id, access_token, service_principal_id, secret)
 
 
-def _read_secret(path: Path) -> str:
+def read_secret(path: Path) -> str:
+    """Return the one text that a file holds; raises AzcmError 19 or 23."""
     try:
         with path.open("rb") as file:
             text = file.read(LARGEST_SECRET + 1).decode().strip()

@@ -66,6 +66,15 @@ def test_nothing_may_go_while_no_gateway_is_in_use() -> None:
     assert {rule.advice for rule in report.rules} == {Advice.UNKNOWN}
 
 
+def test_the_audit_says_more_of_why_and_never_that_a_rule_may_go() -> None:
+    carried = {parse_target("a.example.com:443"): NOW - timedelta(hours=5)}
+    for reach, advice in ((100, Advice.MAY_GO), (1, Advice.UNKNOWN)):
+        history = RequestHistory((), NOW - timedelta(hours=reach))
+        rule = _rules(advise(history, DOCUMENTED, WITH_GATEWAY, NOW, 24, carried=carried))["a.example.com"]
+        assert rule.advice is advice
+        assert rule.why.endswith("; the audit: last through the gateway 2026-01-09T19:00:00+00:00")
+
+
 def test_refused_requests_need_no_rule() -> None:
     assert _rules(_advise(_request("a.example.com", Way.REFUSE)))["a.example.com"].advice is Advice.MAY_GO
 
