@@ -212,7 +212,7 @@ async def test_interception_of_tls_names_the_issuer(
     assert hop is Hop.TLS
     assert "intercepted" in text
     assert "Inspecting Firewall Inc" in text
-    assert "exempt prefix.gw.arcgate.test from inspection" in text
+    assert "have prefix.gw.arcgate.test (this one name) exempted" in text
 
 
 @pytest.mark.parametrize(("shift", "words"), [(-400, "expired"), (400, "not valid yet")])
