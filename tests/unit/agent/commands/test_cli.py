@@ -206,6 +206,7 @@ def test_route_explains_itself(azcmagent: Run) -> None:
         "target": "login.example.com:443",
         "route": "direct",
         "reason": "no gateway is associated",
+        "rule": "",
     }
 
 
