@@ -5,6 +5,7 @@ import click
 from arcgate.agent.settings_table import PROPERTIES, Property
 from arcgate.cli.command_reference import GENERATED, render_arcgate, render_azcmagent
 from arcgate.cli.configuration_reference import render_reference
+from arcgate.cli.scenario_reference import render_scenarios
 from arcgate.core.catalogue import Feature, shipped_catalogue
 from arcgate.core.verdicts import ALLOWING, ENDINGS, EXPLANATIONS
 
@@ -25,7 +26,8 @@ REASONS_HEAD = f"""# Reason codes
 
 ## Allowed
 
-`feature`, `endpoint_set` and `control_plane` say what allowed a tunnel; the record's `feature` and `rule` name it.
+`feature`, `endpoint_set` and `control_plane` say what allowed a tunnel; the record's `feature` and `rule` name it. A
+record whose verdict is `audited` has the code of a refusal: the tunnel passed because the policy is in audit mode.
 
 ## Refused by the gateway
 
@@ -65,6 +67,7 @@ def pages(arcgate: click.Group) -> dict[str, str]:
         "configuration.md": render_reference(),
         "features.md": render_features(),
         "reason-codes.md": render_reasons(),
+        "scenarios.md": render_scenarios(),
     }
 
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from arcgate.core.addresses import AddressClass, Network, classify
 from arcgate.core.catalogue import shipped_catalogue
 from arcgate.core.names import Target, parse_authority
-from arcgate.core.policy import Admission, Identity, Policy, rules_of
+from arcgate.core.policy import Admission, Identity, Policy
+from arcgate.core.rules import rules_of
 from arcgate.core.snapshot import Entry, Kind, Snapshot
 from arcgate.core.verdicts import ALLOWING, Reason, Verdict
 

@@ -130,7 +130,8 @@ def parse_catalogue(*texts: str) -> Catalogue:
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError("CATALOGUE_INVALID", "The catalogue can't be read.", cause=repr(error)) from None
     for scenario in scenarios.values():
-        catalogue.patterns_of(scenario, dict.fromkeys(placeholders, ("any",)))
+        for value in ("any", "*"):  # whatever is filled in must make patterns: nodes have no way to refuse it
+            catalogue.patterns_of(scenario, dict.fromkeys(placeholders, (value,)))
     return catalogue
 
 

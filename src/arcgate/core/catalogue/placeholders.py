@@ -64,9 +64,11 @@ def _unfilled(placeholder: Placeholder | None) -> tuple[str, ...]:
 def _fill(text: str, values: Mapping[str, str]) -> str:
     host, colon, port = _PLACEHOLDER.sub(lambda match: values[match[1]], text).partition(":")
     labels = host.split(".")
-    # Leading stars become one: "*.suffix" stands for names at any depth already.
-    stars = next((index for index, label in enumerate(labels) if label != OPEN), len(labels))
-    return ".".join([OPEN, *labels[stars:]] if stars else labels) + colon + port
+    if labels[0] != OPEN:
+        return host + colon + port
+    # "*.suffix" stands for names at any depth already, so it takes in what stands before another star.
+    last = max(index for index, label in enumerate(labels) if OPEN in label)
+    return ".".join([OPEN, *labels[last + 1 :]]) + colon + port
 
 
 def _invalid(sentence: str, remedy: str) -> InputError:
