@@ -12,6 +12,7 @@ from arcgate.core.errors import Hop as FailedHop
 from arcgate.core.names import parse_target
 from arcgate.net.channel import ChannelTunnel
 from arcgate.net.dialer import connect_through
+from arcgate.net.pace import Meter
 from arcgate.net.relay import Ending, HandOver, Traffic, relay
 from arcgate.net.streams import ByteStream, SocketStream
 from arcgate.net.tasks import cancel, spawn
@@ -105,14 +106,16 @@ async def channel_chain(
     after: int = 65_536,
     idle: float = 60,
     proxy_port: int = 0,
+    far_meter: Meter | None = None,
 ) -> AsyncIterator[Chain]:
     """Run a chain; each side hands over when it may and `after` bytes have passed, or
-    `idle` seconds without one. With a proxy, the near side holds its end as Arc Proxy does."""
+    `idle` seconds without one. With a proxy, the near side holds its end as Arc Proxy does.
+    `far_meter` sees what the far side carries."""
     near_tls, far_tls = await channel_pair(authority, proxy_port)
     client, near_socket = _pair()
     far_socket, target = _pair()
     agreed = near_hand_over and far_hand_over
-    near, far = Hop(), Hop()
+    near, far = Hop(), Hop(Traffic(meter=far_meter))
     near.channel = ChannelTunnel(near_tls, b"", may_hand_over=agreed, hold_end=HELD_END if proxy_port else 0)
     far.channel = ChannelTunnel(far_tls, b"", may_hand_over=agreed)
     near.task = spawn("near", _run(near, near_socket, near.channel, HandOver(after, idle) if agreed else None))

@@ -87,6 +87,10 @@ class ScriptedResolver:
         self.addresses: dict[str, list[Address]] = {}
         self.asked: list[str] = []
         self.is_silent = False
+        self.preferred: list[tuple[str, Address]] = []
+
+    def prefer(self, host: HostName, address: Address) -> None:
+        self.preferred.append((host, address))
 
     async def resolve(self, host: HostName) -> list[Address]:
         self.asked.append(host)
@@ -126,7 +130,7 @@ class GatewayNode:
         )
         tunnelling = Tunnelling(
             policy=lambda: self.policy,
-            outbound=Outbound(self.resolver, None, self._is_own, 0.5, 2),
+            outbound=Outbound(self.resolver, None, self._is_own, 0.5, 2, self.resolver.prefer),
             accounting=Accounting(self.spool, "node/0", lambda: datetime.now(UTC)),
             open_tunnels=self.open_tunnels,
             most_tunnels=most_tunnels,

@@ -38,6 +38,8 @@ class Remembered:
     ends: float
     refresh_at: float
     asked: int = 0
+    preferred: Address | None = None
+    """The address that answered when one before it did not."""
 
     def is_due(self, now: float) -> bool:
         """Say whether it should be looked up again while it still serves."""
@@ -69,12 +71,24 @@ class NameCache:
     def remember(self, host: HostName, addresses: tuple[Address, ...], ttl: float, now: float) -> Remembered:
         """Take in the addresses of a name; return what is known of it now."""
         life = min(max(ttl, self._lives.least), self._lives.most)
-        return self._put(host, Remembered(addresses, "", now + life, now + life * REFRESH_AT), now)
+        before = self._names.get(host)
+        preferred = before.preferred if before is not None and before.preferred in addresses else None
+        if preferred is not None:
+            addresses = _with_first(addresses, preferred)
+        known = Remembered(addresses, "", now + life, now + life * REFRESH_AT, preferred=preferred)
+        return self._put(host, known, now)
 
     def remember_failure(self, host: HostName, reason: str, ttl: float, now: float) -> Remembered:
         """Take in that a name has no addresses; return what is known of it now."""
         ends = now + min(ttl, self._lives.negative)
         return self._put(host, Remembered((), reason, ends, ends), now)
+
+    def prefer(self, host: HostName, address: Address) -> None:
+        """Put an address of a name first, since it answered before the others (RFC 8305 section 4)."""
+        known = self._names.get(host)
+        if known is not None and address in known.addresses:
+            known.preferred = address
+            known.addresses = _with_first(known.addresses, address)
 
     def refresh_failed(self, host: HostName, now: float) -> None:
         """Take note that a look-up in the background gave nothing: what is remembered serves to its end."""
@@ -88,3 +102,7 @@ class NameCache:
             if len(self._names) > self._lives.names:
                 self._names.popitem(last=False)
         return known
+
+
+def _with_first(addresses: tuple[Address, ...], first: Address) -> tuple[Address, ...]:
+    return (first, *(address for address in addresses if address != first))

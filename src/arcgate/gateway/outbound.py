@@ -34,6 +34,8 @@ class Outbound:
     is_own_address: Callable[[Address, int], bool]
     dns_timeout: float
     dial_timeout: float
+    prefer: Callable[[HostName, Address], None] = lambda _host, _address: None
+    """Told which address of a name could be reached, when that was not the first."""
 
     async def open(self, tunnel: Tunnel, policy: Policy) -> SocketStream:
         """Return a connection to the tunnel's target and note its address in the tunnel; raises Refused."""
@@ -48,6 +50,8 @@ class Outbound:
             raise Refused(_dial_verdict(tunnel.verdict, error)) from None
         if len(addresses) > 1:
             tunnel.address = ip_address(stream.peer)
+            if tunnel.address != addresses[0] and isinstance(target.host, str):
+                self.prefer(HostName(str(target.host)), tunnel.address)
         return stream
 
     async def open_control(self) -> SocketStream:

@@ -173,7 +173,12 @@ class Worker:
         return Tunnelling(
             policy=lambda: self._policy,
             outbound=Outbound(
-                self._resolver, self._control_address, self._is_own_address, settings.dns_timeout, settings.dial_timeout
+                self._resolver,
+                self._control_address,
+                self._is_own_address,
+                settings.dns_timeout,
+                settings.dial_timeout,
+                self._resolver.prefer,
             ),
             accounting=Accounting(self._spool, self._node, _now),
             open_tunnels=self._open_tunnels,

@@ -51,6 +51,10 @@ class CachingResolver:
             raise NotResolved(host, known.failure, 0, is_definite=True)
         return list(known.addresses)
 
+    def prefer(self, host: HostName, address: Address) -> None:
+        """Give an address of the name first from now on: it could be reached when others could not."""
+        self._cache.prefer(host, address)
+
     async def close(self) -> None:
         """Give up the look-ups that are under way."""
         await cancel(*self._running.values())

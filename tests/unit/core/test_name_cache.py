@@ -85,6 +85,18 @@ def test_a_look_up_in_the_background_that_failed_is_put_off() -> None:
     assert known.is_due(90 + REFRESH_RETRY)
 
 
+def test_an_address_that_could_be_reached_stays_first_over_a_look_up_that_gives_it_again() -> None:
+    cache = NameCache(Lives(0, 1000, 10, 10))
+    both = (*TWO, *ONE)
+    cache.remember(A, both, 100, 0)
+    cache.prefer(A, ONE[0])
+    cache.prefer(A, ip_address("192.0.2.99"))
+    cache.prefer(B, ONE[0])
+    assert [cache.remember(A, both, 100, now).addresses for now in (80, 90)] == [(*ONE, *TWO)] * 2
+    assert cache.remember(A, TWO, 100, 95).addresses == TWO
+    assert cache.remember(A, both, 100, 96).addresses == both
+
+
 def test_a_failure_is_not_looked_up_before_its_end() -> None:
     cache = NameCache(Lives(0, 1000, 10, 10))
     known = cache.remember_failure(A, "no such name", 5, 0)
