@@ -13,13 +13,14 @@ from typing import Any
 
 import pytest
 
+from arcgate.agent.cloud import load_cloud
 from arcgate.agent.connect import Onboarding
 from arcgate.agent.connect_request import parse_request
 from arcgate.agent.himds import session as session_module
 from arcgate.agent.himds.daemon import Daemon
 from arcgate.agent.himds.session import World
 from arcgate.agent.local_settings import SettingsFile
-from arcgate.agent.machine_key import now
+from arcgate.agent.machine_key import now, read_certificate
 from arcgate.agent.paths import AgentPaths
 from arcgate.agent.platform import current
 from arcgate.agent.state import ArcProxyState, ServiceLock, read_goal, read_himds_state, write_arcproxy_state
@@ -42,6 +43,10 @@ async def cloud(tmp_path: Path, authority: Authority, monkeypatch: pytest.Monkey
 
 @pytest.fixture
 async def paths(cloud: AgentCloud, tmp_path: Path) -> AgentPaths:
+    return await onboarded(cloud, tmp_path)
+
+
+async def onboarded(cloud: AgentCloud, tmp_path: Path) -> AgentPaths:
     found = cloud.machine(tmp_path / "agent")
     request = parse_request(
         resource_group="servers",
@@ -58,13 +63,15 @@ async def paths(cloud: AgentCloud, tmp_path: Path) -> AgentPaths:
 
 
 @asynccontextmanager
-async def himdsd(cloud: AgentCloud, paths: AgentPaths, ahead: timedelta = timedelta()) -> AsyncIterator[None]:
+async def himdsd(
+    cloud: AgentCloud, paths: AgentPaths, ahead: timedelta = timedelta(), *, waits: bool = True
+) -> AsyncIterator[None]:
     facts = current().facts()
     clock = lambda: now() + ahead  # noqa: E731
     world = World(clock, random.random, asyncio.sleep, time.monotonic, facts, dict(os.environ))
     task = spawn("himdsd", Daemon(paths, world, lambda *_: cloud.client()).run())
     try:
-        await until(lambda: read_himds_state(paths).status == "Connected")
+        await until(lambda: not waits or read_himds_state(paths).status == "Connected")
         yield
     finally:
         await cancel(task)
@@ -178,3 +185,41 @@ async def test_a_skewed_clock_is_named_with_its_size(cloud: AgentCloud, paths: A
     [error] = (await shown(cloud))["errorDetails"]
     assert error["code"] == "ClockSkew"
     assert "3 hours fast" in error["message"]
+
+
+async def test_a_goal_outlives_restarts_and_weeks_without_a_control_plane(cloud: AgentCloud, paths: AgentPaths) -> None:
+    gateways = [(await cloud.plane.gateway(name)).json() for name in ("first", "second")]
+    await cloud.plane.associate("box", gateways[0]["id"])
+    async with himdsd(cloud, paths):
+        await until(lambda: (goal := read_goal(paths)) is not None and goal.has_gateway)
+    kept = paths.goal.read_bytes()
+    before = read_certificate(paths)
+    assert before is not None
+    cloud.is_reachable = False
+    for weeks in (1, 5, 8):
+        paths.himds_state.unlink()
+        async with himdsd(cloud, paths, timedelta(weeks=weeks), waits=False):
+            await until(lambda: read_himds_state(paths).error_code == "TCP_REFUSED")
+        assert paths.goal.read_bytes() == kept
+    assert (await cloud.plane.associate("box", gateways[1]["id"])).status == 200
+    cloud.plane.clock.advance(weeks=8)
+    cloud.is_reachable = True
+    async with himdsd(cloud, paths, timedelta(weeks=8)):
+        endpoint = gateways[1]["properties"]["gatewayEndpoint"]
+        await until(lambda: (goal := read_goal(paths)) is not None and goal.gateway_host == endpoint)
+        await until(lambda: (facts := read_certificate(paths)) is not None and facts.serial != before.serial)
+
+
+async def test_roots_that_the_cloud_announces_reach_the_machine(
+    tmp_path: Path, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session_module, "ACKNOWLEDGEMENT_SPREAD", 0.0)
+    (tmp_path / "next").mkdir()
+    next_root = Authority(tmp_path / "next")
+    announced = {"announced_authorities_file": next_root.file}
+    async with agent_cloud(tmp_path, authority, tls=announced) as cloud:
+        await cloud.plane.group()
+        machine = await onboarded(cloud, tmp_path)
+        assert load_cloud(machine).ca_pem.endswith(next_root.pem)
+        async with himdsd(cloud, machine):
+            assert load_cloud(machine).ca_pem.endswith(next_root.pem)

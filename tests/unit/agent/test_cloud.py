@@ -8,7 +8,9 @@ import pytest
 from arcgate.agent.cloud import load_cloud
 from arcgate.agent.errors import AzcmError
 from arcgate.agent.paths import AgentPaths
+from arcgate.agent.state import write_goal
 from arcgate.core.names import parse_target
+from arcgate.core.routing import Goal
 from arcgate.net.files import write_json
 from worlds.agent_cloud import definition
 from worlds.authority import Authority
@@ -115,3 +117,14 @@ def test_a_file_that_is_no_json_object_is_named(clouds: Clouds, content: str) ->
     with pytest.raises(AzcmError) as caught:
         load_cloud(clouds.paths)
     assert "one.json" in caught.value.sentence
+
+
+def test_roots_that_the_goal_announces_are_trusted_too(clouds: Clouds, tmp_path: Path) -> None:
+    clouds.write()
+    (tmp_path / "next").mkdir()
+    next_root = Authority(tmp_path / "next").pem
+    before = load_cloud(clouds.paths).ca_pem
+    write_goal(clouds.paths, Goal(3, authorities=next_root))
+    assert load_cloud(clouds.paths).ca_pem == before + next_root
+    clouds.paths.goal.write_text("[")
+    assert load_cloud(clouds.paths).ca_pem == before

@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import ssl
 from asyncio.subprocess import PIPE
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from uuid import uuid4
 
@@ -109,6 +109,77 @@ async def test_curl_gets_plain_http_through_the_gateway_behind_an_enterprise_pro
         code, body = await _curl(machine, f"http://web.example.com:{port}/page")
     assert (code, body) == (0, BODY)
     assert {(head.method, head.target) for head in proxy.heads} == {("CONNECT", b"127.0.0.1:%d" % node.port)}
+
+
+class Feed:
+    """A server that sends piece after piece for as long as the test has some, and then tells the end."""
+
+    def __init__(self) -> None:
+        self.pieces: asyncio.Queue[bytes] = asyncio.Queue()
+        self.sent = hashlib.sha256()
+
+    async def __call__(self, raw: SocketStream) -> None:
+        while piece := await self.pieces.get():
+            self.sent.update(piece)
+            await raw.send(piece)
+        await raw.end()
+        while await raw.receive():
+            pass
+
+
+async def test_a_running_tunnel_keeps_every_byte_through_changes_that_still_allow_it(
+    machine: AgentMachine, node: GatewayNode
+) -> None:
+    feed = Feed()
+    async with target(feed) as port:
+        node.resolver.addresses["web.example.com"] = [address("127.0.0.1")]
+        node.publish_endpoints(f"web.example.com:{port}")
+        machine.set_goal(f"web.example.com:{port}", port=node.port, host=NAME)
+        client, _ = await machine.tunnel(f"web.example.com:{port}")
+        changes: list[Callable[[], None]] = [
+            lambda: node.publish_endpoints(f"web.example.com:{port}", "more.example.com"),
+            lambda: machine.set_goal(f"web.example.com:{port}", "more.example.com", port=node.port, host=NAME),
+            lambda: machine.set(proxy_bypass=["elsewhere.example"]),
+            lambda: machine.set(arcproxy_channels=3),
+            lambda: machine.set(connection_type="direct"),  # the next tunnel's way, and not this one's
+            lambda: machine.set_goal("more.example.com", port=node.port, host="another.gw.arcgate.test"),
+        ]
+        received = hashlib.sha256()
+        for change in changes:
+            feed.pieces.put_nowait(BODY)
+            count = 0
+            change()
+            while count < len(BODY):
+                piece = await client.receive()
+                assert piece
+                received.update(piece)
+                count += len(piece)
+        feed.pieces.put_nowait(b"")
+        assert await client.receive() == b""
+        await client.end()
+        await client.close()
+    assert received.digest() == feed.sent.digest()
+    record = await node.wait_for_record(Event.END)
+    assert (record.reason, record.bytes_down) == ("completed", len(changes) * len(BODY))
+
+
+async def test_what_the_gateway_refuses_after_a_change_is_cut_with_the_reason(
+    machine: AgentMachine, node: GatewayNode
+) -> None:
+    feed = Feed()
+    async with target(feed) as port:
+        node.resolver.addresses["web.example.com"] = [address("127.0.0.1")]
+        node.publish_endpoints(f"web.example.com:{port}")
+        machine.set_goal(f"web.example.com:{port}", port=node.port, host=NAME)
+        client, _ = await machine.tunnel(f"web.example.com:{port}")
+        feed.pieces.put_nowait(b"x")
+        assert await client.receive() == b"x"
+        node.publish_endpoints("more.example.com")
+        with pytest.raises(StreamReset):
+            await client.receive()
+        await client.close()
+        feed.pieces.put_nowait(b"")
+    assert (await node.wait_for_record(Event.END)).reason == "target_not_allowed"
 
 
 async def test_the_gateways_own_refusal_reaches_the_client(machine: AgentMachine) -> None:
