@@ -182,6 +182,8 @@ class Machine:
 
     host: Host
     services: dict[str, Service] = field(default_factory=dict)
+    further_environment: Mapping[str, str] = field(default_factory=dict)
+    """For the agent's commands, and for its services from their next start on."""
 
     @property
     def root(self) -> Path:
@@ -215,6 +217,16 @@ class Machine:
             program = str(self.root / "opt/azcmagent/bin" / name)
             self.services[name] = self.host.start(name, program, **self.environment)
         return self._wait_for_arc_proxy()
+
+    def stop_services(self) -> None:
+        """Stop himdsd and arcproxyd."""
+        for service in self.services.values():
+            service.stop()
+
+    def restart_himdsd(self) -> None:
+        """Stop himdsd and start it again."""
+        self.services["himdsd"].stop()
+        self.services["himdsd"].start()
 
     def restart_arc_proxy(self) -> "Machine":
         """Stop arcproxyd and start it again."""
@@ -253,7 +265,8 @@ class Machine:
     def environment(self) -> dict[str, str]:
         clouds = str(self.root / "etc/azcmagent/clouds.d")
         path = f"{_PYTHON_FOLDER}:/usr/sbin:/usr/bin:/sbin:/bin"
-        return {"AZCMAGENT_HOME": str(self.home), "AZCMAGENT_CLOUDS": clouds, "PATH": path}
+        own = {"AZCMAGENT_HOME": str(self.home), "AZCMAGENT_CLOUDS": clouds, "PATH": path}
+        return {**own, **self.further_environment}
 
     def _read(self, name: str) -> dict[str, Any]:
         file = self.home / name

@@ -77,6 +77,9 @@ class Squid:
     host: Host
     name_server: Host
     allowed: tuple[str, ...]
+    further_lines: tuple[str, ...] = ()
+    """Of squid.conf; with an auth_param among them, who asks must have proved who he is."""
+    environment: Mapping[str, str] = field(default_factory=dict)
     _service: Service | None = None
 
     @property
@@ -95,7 +98,8 @@ class Squid:
         shutil.chown(self._folder, _SQUID_USER)
         configuration = self._folder / "squid.conf"
         configuration.write_text(self._configuration())
-        self._service = self.host.start("squid", "squid", "-N", "-f", str(configuration), "-n", self._service_name)
+        argv = ("squid", "-N", "-f", str(configuration), "-n", self._service_name)
+        self._service = self.host.start("squid", *argv, **self.environment)
         self._service.ready_when(lambda: self.host.listens(SQUID_PORT), "it listens")
         return self
 
@@ -114,6 +118,8 @@ class Squid:
         return re.sub(r"[^a-z0-9]", "", self.host.namespace)
 
     def _configuration(self) -> str:
+        wants_users = any(line.startswith("auth_param ") for line in self.further_lines)
+        known = (*self.further_lines, "acl known proxy_auth REQUIRED") if wants_users else self.further_lines
         return "\n".join(
             (
                 f"http_port {self.host.address}:{SQUID_PORT}",
@@ -121,7 +127,8 @@ class Squid:
                 f"acl names dstdomain {' '.join(self.allowed)}",
                 "acl https port 443",
                 "acl CONNECT method CONNECT",
-                "http_access allow CONNECT https names",
+                *known,
+                f"http_access allow CONNECT https names{' known' if wants_users else ''}",
                 "http_access deny all",
                 "logformat request %>Hs %rm %ru",
                 f"access_log stdio:{self._folder}/access.log request",

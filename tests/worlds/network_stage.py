@@ -9,7 +9,7 @@ Without Squid the machine's firewall lets out the gateway's port 443 alone.
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from worlds.network import Curled, Host, Network
@@ -54,6 +54,7 @@ class Stage:
     """One server that stands for all targets' names."""
     plain_target: TargetService
     """The same without TLS, on port 80."""
+    _principals: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def control(self) -> Server:
@@ -62,6 +63,11 @@ class Stage:
     @property
     def gateway(self) -> Server:
         return self.servers[-1]
+
+    @property
+    def zone(self) -> str:
+        """What the gateways' names end in."""
+        return GATEWAY_ZONE
 
     @property
     def trust(self) -> tuple[str, str]:
@@ -98,6 +104,12 @@ class Stage:
         return self.machine.azcmagent("disconnect", *who)
 
     def _sign_in(self, role: str) -> tuple[str, ...]:
+        """Return the flags of a service principal with that role, which is made once."""
+        if role not in self._principals:
+            self._principals[role] = self._make_principal(role)
+        return self._principals[role]
+
+    def _make_principal(self, role: str) -> tuple[str, ...]:
         number = next(self.net.numbers)
         made = self.operator.ask("service-principal", "create", "--name", f"principal-{number}", "--role", role)
         secret = self.machine.host.folder / f"secret-{number}.json"

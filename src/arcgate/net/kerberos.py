@@ -49,7 +49,6 @@ def _oid(encoded: bytes) -> _Oid:
 
 
 _SPNEGO = _oid(bytes.fromhex("2b0601050502"))
-_KERBEROS = _oid(bytes.fromhex("2a864886f712010202"))
 _SERVICE_NAME = _oid(bytes.fromhex("2a864886f71201020104"))
 _USER_NAME = _oid(bytes.fromhex("2a864886f71201020101"))
 
@@ -128,7 +127,7 @@ class _Calls:
         )
         store = _Store(len(elements), elements)
         credential = self._handle("gss_release_cred")
-        wanted = ctypes.byref(_OidSet(1, ctypes.pointer(_KERBEROS)))
+        wanted = ctypes.byref(_OidSet(1, ctypes.pointer(_SPNEGO)))
         # No name, any lifetime, and nobody asks what it became.
         what = (None, ctypes.c_uint32(0xFFFFFFFF), wanted, _INITIATE, ctypes.byref(store))
         self._call("gss_acquire_cred_from", *what, ctypes.byref(credential), None, None)
@@ -139,7 +138,7 @@ class _Calls:
         name = self._name(user, _USER_NAME)
         given = _text(password)
         credential = self._handle("gss_release_cred")
-        wanted = ctypes.byref(_OidSet(1, ctypes.pointer(_KERBEROS)))
+        wanted = ctypes.byref(_OidSet(1, ctypes.pointer(_SPNEGO)))
         what = (name, ctypes.byref(given), ctypes.c_uint32(0xFFFFFFFF), wanted, _INITIATE)
         self._call("gss_acquire_cred_with_password", *what, ctypes.byref(credential), None, None)
         return credential
@@ -185,7 +184,7 @@ class _Calls:
         if self._library.gss_display_status(ctypes.byref(unused), *what) or not text.value:
             return ""
         try:
-            return ctypes.string_at(text.value, text.length).decode("utf-8", "replace")
+            return ctypes.string_at(text.value, text.length).decode("utf-8", "replace").rstrip("\0")
         finally:
             self._library.gss_release_buffer(ctypes.byref(unused), ctypes.byref(text))
 
