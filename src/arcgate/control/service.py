@@ -35,6 +35,7 @@ from arcgate.control.server import make_server
 from arcgate.core.configuration import Configuration
 from arcgate.core.errors import ArcgateError, StateError
 from arcgate.core.names import parse_target
+from arcgate.net.certificate_files import CertificateFiles
 from arcgate.net.logs import configure_logging
 from arcgate.net.tasks import cancel, spawn
 from arcgate.net.tls import server_context
@@ -94,6 +95,9 @@ async def run(configuration: Configuration, *, listen_fds: Sequence[int] = (), r
         if renewing is not None:
             names = server_names(configuration)
             tasks.append(spawn("certificate renewal", keep_renewed(context.authority, names, renewing, tls)))
+        elif (chain := configuration.tls.certificate_file) is not None:
+            files = CertificateFiles(chain, configuration.tls.key_file or chain)
+            tasks.append(spawn("certificate files", files.follow(lambda: files.load_into(tls))))
         stack.push_async_callback(cancel, *tasks)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):

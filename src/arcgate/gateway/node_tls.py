@@ -18,9 +18,10 @@ from arcgate.core.errors import ArcgateError, InputError
 from arcgate.gateway.node import ControlPlane
 from arcgate.gateway.signed_channels import NodeFacts
 from arcgate.net.backoff import Backoff
+from arcgate.net.certificate_files import CertificateFiles
 from arcgate.net.files import write_file
 from arcgate.net.http_client import Answer
-from arcgate.net.tasks import repeat
+from arcgate.net.tasks import cancel, repeat, spawn
 from arcgate.net.ticket_keys import share_ticket_keys
 from arcgate.net.tls import server_context
 
@@ -85,7 +86,15 @@ class NodeTls:
     async def keep(self) -> None:
         """Load what is on disk, then renew and reload for as long as it runs."""
         self._load_if_possible()
-        await repeat("keep the TLS files fresh", self._refresh, Backoff(random.random, 0.2, 60))
+        following = spawn("follow the certificate's files", self._follow())
+        try:
+            await repeat("keep the TLS files fresh", self._refresh, Backoff(random.random, 0.2, 60))
+        finally:
+            await cancel(following)
+
+    async def _follow(self) -> None:
+        if self._given is not None:
+            await CertificateFiles(*self._given).follow(self._load)
 
     async def _refresh(self) -> float:
         answer = await self._control.ask("GET", "/node/v1/authority")
