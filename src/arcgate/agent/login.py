@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from arcgate.agent.client_certificate import ASSERTION_TYPE, ClientCertificate
 from arcgate.agent.cloud import Cloud
 from arcgate.agent.errors import AzcmError
 from arcgate.agent.http import problem_of
+from arcgate.agent.machine_key import now
 from arcgate.net.http_client import Answer, HttpClient
 
 PUBLIC_CLIENT = "04b07795-8ddb-461a-bbee-02f9e1bf7b46"
@@ -27,6 +29,8 @@ class Credentials:
     access_token: str = ""
     client_id: str = ""
     client_secret: str = ""
+    certificate: ClientCertificate | None = None
+    """In place of the service principal's secret."""
 
     def __repr__(self) -> str:
         return f"Credentials(tenant_id={self.tenant_id!r}, client_id={self.client_id!r})"
@@ -57,7 +61,7 @@ async def _by_secret(http: HttpClient, cloud: Cloud, credentials: Credentials, s
         {
             "grant_type": "client_credentials",
             "client_id": credentials.client_id,
-            "client_secret": credentials.client_secret,
+            **_proof(credentials, _endpoint(cloud, credentials, "token")),
             "scope": scope,
         },
     )
@@ -67,8 +71,15 @@ async def _by_secret(http: HttpClient, cloud: Cloud, credentials: Credentials, s
         41,
         "The service principal was not accepted.",
         cause=problem_of(answer).message,
-        remedy="Check tenant, client id and secret of the service principal.",
+        remedy="Check tenant, client id and secret or certificate of the service principal, and this machine's clock.",
     )
+
+
+def _proof(credentials: Credentials, endpoint: str) -> dict[str, str]:
+    if credentials.certificate is None:
+        return {"client_secret": credentials.client_secret}
+    assertion = credentials.certificate.assertion(credentials.client_id, endpoint, now())
+    return {"client_assertion_type": ASSERTION_TYPE, "client_assertion": assertion}
 
 
 async def _by_device_code(

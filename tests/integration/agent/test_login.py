@@ -4,13 +4,22 @@ import asyncio
 import re
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
+from sqlalchemy import select
 
 from arcgate.agent import login
+from arcgate.agent.client_certificate import ClientCertificate
 from arcgate.agent.errors import AzcmError
 from arcgate.agent.login import Credentials, get_token
+from arcgate.control.store.models import Principal
 from arcgate.net.tasks import cancel, spawn
 from worlds.agent_cloud import AgentCloud, Fault, agent_cloud
 from worlds.authority import Authority
@@ -35,6 +44,26 @@ async def test_a_service_principal_gets_a_token_that_the_resource_manager_takes(
     token = await _token(cloud, await cloud.credentials())
     claims = await cloud.plane.context.tokens.verify(token)
     assert claims.tenant_id == cloud.plane.tenant_id
+
+
+async def test_a_service_principal_with_a_certificate_needs_no_secret(cloud: AgentCloud) -> None:
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "client")])
+    begin = cloud.plane.clock() - timedelta(days=1)
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    dated = builder.serial_number(1).not_valid_before(begin).not_valid_after(begin + timedelta(days=2))
+    certificate = dated.sign(key, hashes.SHA256())
+    known = await cloud.credentials()
+    async with cloud.plane.context.store.write() as transaction:
+        principals = await transaction.session.execute(select(Principal).where(Principal.login == known.client_id))
+        principals.scalar_one().certificate = certificate.public_bytes(Encoding.PEM).decode("ascii")
+    own = replace(known, client_secret="", certificate=ClientCertificate(certificate, key))
+    claims = await cloud.plane.context.tokens.verify(await _token(cloud, own))
+    assert claims.tenant_id == cloud.plane.tenant_id
+    with pytest.raises(AzcmError) as caught:
+        other = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        await _token(cloud, replace(own, certificate=ClientCertificate(certificate, other)))
+    assert caught.value.number == 41
 
 
 async def test_a_device_code_that_somebody_approves_gives_that_persons_token(cloud: AgentCloud) -> None:

@@ -6,6 +6,7 @@ from typing import ParamSpec, TypeVar
 
 import click
 
+from arcgate.agent.client_certificate import load_client_certificate
 from arcgate.agent.commands.invocation import Invocation
 from arcgate.agent.errors import AzcmError
 from arcgate.agent.login import Credentials
@@ -26,6 +27,12 @@ def sign_in_flags(command: Callable[Parameters, Result]) -> Callable[Parameters,
         click.option("--access-token", default="", help="Access token for the resource manager."),
         click.option("--service-principal-secret-file", default="", metavar="FILE", help="File with the secret."),
         click.option(
+            "--service-principal-cert",
+            default="",
+            metavar="FILE",
+            help="File with its certificate and private key, PEM or PFX without a password, in place of a secret.",
+        ),
+        click.option(
             "-p",
             "--service-principal-secret",
             default="",
@@ -45,6 +52,7 @@ def read_credentials(
     service_principal_id: str,
     service_principal_secret: str,
     service_principal_secret_file: str,
+    service_principal_cert: str,
     access_token: str,
     use_device_code: bool,
     user_tenant_id: str,
@@ -61,16 +69,23 @@ def read_credentials(
     secret = own.hidden.get("--service-principal-secret", service_principal_secret)
     if service_principal_secret_file:
         secret = read_secret(Path(service_principal_secret_file))
+    if service_principal_cert and secret:
+        raise AzcmError(27, "A secret and a certificate were given.", remedy="Leave one of them out.")
+    certificate = load_client_certificate(Path(service_principal_cert)) if service_principal_cert else None
     secret = secret or (own.environment.get(SECRET_VARIABLE, "") if service_principal_id else "")
-    if service_principal_id and not secret:
+    if service_principal_id and not secret and certificate is None:
         raise AzcmError(
             16,
             "The service principal's secret is missing.",
             remedy=f"Put it into {SECRET_VARIABLE}, --service-principal-secret-file or the file of --config.",
         )
-    if secret and not service_principal_id:
-        raise AzcmError(16, "--service-principal-id is missing.", remedy="A secret goes with the client id.")
-    return Credentials(user_tenant_id or tenant_id, access_token, service_principal_id, secret)
+    if (secret or certificate) and not service_principal_id:
+        raise AzcmError(
+            16, "--service-principal-id is missing.", remedy="A secret or certificate goes with the client id."
+        )
+    if certificate is not None:
+        secret = ""
+    return Credentials(user_tenant_id or tenant_id, access_token, service_principal_id, secret, certificate)
 
 
 def read_secret(path: Path) -> str:

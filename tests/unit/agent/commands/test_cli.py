@@ -274,6 +274,13 @@ def test_the_secret_comes_from_the_environment_or_a_file(
     assert azcmagent(*CONNECT, "-i", "app").code == 75
 
 
+def test_a_certificate_goes_with_a_client_id_and_without_a_secret(azcmagent: Run, tmp_path: Path) -> None:
+    file = str(tmp_path / "client.pem")
+    assert azcmagent(*CONNECT, "-i", "app", "--service-principal-cert", file).code == 19
+    both = azcmagent(*CONNECT, "-i", "app", "--service-principal-cert", file, service_principal_secret="s")
+    assert both.code == 27
+
+
 def test_an_empty_secret_file_is_azcm0023(azcmagent: Run, tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("\n")
     assert azcmagent(*CONNECT, "-i", "app", "--service-principal-secret-file", str(tmp_path / "secret")).code == 23
