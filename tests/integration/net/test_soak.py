@@ -175,7 +175,7 @@ async def test_no_byte_is_wrong_and_nothing_is_left_behind(
     authority: Authority, path: Way, capsys: pytest.CaptureFixture[str]
 ) -> None:
     soak = Soak(authority, path.proxy_port)
-    each = (TUNNELS or FEW[path.name]) // ROUNDS
+    each = -(-(TUNNELS or FEW[path.name]) // ROUNDS)
     await soak.run_one(random.Random(1))
     resident()
     before = descriptors()
