@@ -23,7 +23,7 @@ LEAST_RSA = 2048
 """Bits."""
 
 # What else the key signs (handshakes of TLS, assertions, signing requests) begins in other ways.
-_PURPOSE = "arcgate channel proof 1"
+_PURPOSE = "arcgate-channel-proof 1"
 _PROOF = re.compile(r"(?P<time>[1-9][0-9]{0,11})\.(?P<signature>[A-Za-z0-9_-]{64,1400})\Z")
 
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
