@@ -154,7 +154,8 @@ class GatewayChannels:
         self._busy -= 1
         if not is_reusable:
             return
-        if channel.kind not in self._sessions and isinstance(channel.tls, TlsStream):  # taking a session costs as much as a small tunnel
+        # Taking a session costs as much as a small tunnel, so one is kept until it is of no use any more.
+        if channel.kind not in self._sessions and isinstance(channel.tls, TlsStream):
             session = channel.tls.tls.session
             if session is not None and session.has_ticket:
                 self._sessions[channel.kind] = session
@@ -248,11 +249,13 @@ class GatewayChannels:
         if kind.inspection_ca:
             return await self._open_by_inspection(kind, surroundings)
         stream = await self._hops.towards(kind.gateway.dialled, surroundings)
-        session = self._sessions.pop(kind, None)
+        session = self._sessions.get(kind)
         try:
             tls = await start_tls(
                 stream, kind.context, kind.gateway.host, surroundings.timeouts.handshake, session=session
             )
+            if session is not None and not tls.tls.session_reused:  # it has grown old, or the gateway's key is another
+                self._sessions.pop(kind, None)
             return Channel(tls, kind)
         except HopError as error:
             await stream.close()
