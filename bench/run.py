@@ -10,6 +10,8 @@ import platform
 import statistics
 import sys
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import systems as peers
@@ -22,9 +24,13 @@ ROUNDS = 1 if QUICK else 3
 BULK_MIB = 512 if QUICK else 2048
 SET_UPS = 300 if QUICK else 1000
 IDLE = 500 if QUICK else 2000
+IDLE_MANY = 0 if QUICK else 9000
+ROUND_TRIP = 20
+"""Milliseconds between the hops in the distant measurement."""
 SYSTEMS = (peers.direct, peers.kernel_relay, peers.envoy_h1, peers.envoy_h2, peers.squid, peers.arcgate)
 
 Figures = dict[str, float]
+Start = Callable[..., AbstractContextManager[peers.System]]
 METRICS = {
     "bulk_down_1": "bulk down, 1 tunnel, GiB/s",
     "bulk_up_1": "bulk up, 1 tunnel, GiB/s",
@@ -37,8 +43,11 @@ METRICS = {
     "setup_p99": "set-up p99, ms",
     "setup_rate": "set-ups/s, 64 at once",
     "cpu_per_setup": "CPU µs per set-up, both hops",
+    "far_setup_p50": "first byte at 20 ms round trip between the hops, ms",
+    "cold_rate": "set-ups/s with a handshake each, 64 at once",
     "idle_kib": "KiB per idle tunnel, both hops",
     "idle_later_kib": "the same after 8 s without a byte",
+    "idle_many_kib": "the same with 9,000 tunnels",
 }
 IDLE_LATER = 8
 """Seconds after which idle tunnels are looked at again: those that may be handed over have been by then."""
@@ -68,15 +77,29 @@ def measure_system(system: peers.System, target: Port) -> Figures:
     return figures
 
 
-def measure_idle(system: peers.System, target: Port) -> Figures:
-    """Return what idle tunnels cost in a system that has done little else: no memory lies about for them to use."""
+def measure_idle(system: peers.System, target: Port, tunnels: int) -> tuple[float, float]:
+    """Return what an idle tunnel costs in a system that has done little else, in KiB: at once, and later.
+
+    No memory may lie about for them to use.
+    """
     measure("setup", system.proxy, target, 100, 4)
     base = system.memory()
-    with idle_tunnels(system.proxy, target, IDLE):
-        at_once = (system.memory() - base) / IDLE / 1024
+    with idle_tunnels(system.proxy, target, tunnels):
+        at_once = (system.memory() - base) / tunnels / 1024
         time.sleep(IDLE_LATER)
-        later = (system.memory() - base) / IDLE / 1024
-    return {"idle_kib": at_once, "idle_later_kib": later}
+        return at_once, (system.memory() - base) / tunnels / 1024
+
+
+def measure_cold(near: peers.System, target: Port) -> Figures:
+    """Return what set-ups without any warm connection come to."""
+    measure("setup", near.proxy, target, 100, 4)
+    return {"cold_rate": measure("setup", near.proxy, target, SET_UPS, 64)["rate"]}
+
+
+def measure_distant(near: peers.System, target: Port) -> Figures:
+    """Return what a round trip between the hops does to a set-up."""
+    measure("setup", near.proxy, target, 32, 4)
+    return {"far_setup_p50": measure("setup", near.proxy, target, 50, 1)["p50"]}
 
 
 def main() -> None:
@@ -90,7 +113,9 @@ def main() -> None:
             # Anew: Envoy closes the connection that 500 tunnels share when they are reset together.
             with running("target") as (target, _), start(target) as system:
                 if system.pids:
-                    figures |= measure_idle(system, target)
+                    figures["idle_kib"], figures["idle_later_kib"] = measure_idle(system, target, IDLE)
+            if system.pids:
+                figures |= _measure_others(start, system.name, figures)
             rounds.setdefault(system.name, []).append(figures)
     systems = {name: _summary(figures) for name, figures in rounds.items()}
     ours = systems["arcgate"]
@@ -109,6 +134,22 @@ def main() -> None:
     table = _table(systems, ratios)
     (RESULTS / "latest.md").write_text(table)
     sys.stdout.write(table)
+
+
+def _measure_others(start: Start, name: str, figures: Figures) -> Figures:
+    """Return what needs a system set up in another way."""
+    more: Figures = {}
+    with running("target") as (target, _), start(target, peers.distant(ROUND_TRIP)) as system:
+        more |= measure_distant(system, target)
+    if name == "arcgate":
+        with running("target") as (target, _), peers.arcgate_cold(target) as system:
+            more |= measure_cold(system, target)
+    elif name != "envoy-h2":  # the others have no connections to spare: each set-up is cold
+        more["cold_rate"] = figures["setup_rate"]
+    if IDLE_MANY:
+        with running("target") as (target, _), start(target) as system:
+            more["idle_many_kib"], _ = measure_idle(system, target, IDLE_MANY)
+    return more
 
 
 def _summary(rounds: list[Figures]) -> dict[str, Figures]:

@@ -8,7 +8,9 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +21,11 @@ from ports import Port, free_port, wait_for
 TICKS = os.sysconf("SC_CLK_TCK")
 PAGE = os.sysconf("SC_PAGE_SIZE")
 ROOT = Path(__file__).parent.parent
+FOLLOWS = 2
+"""Seconds after which Arc Proxy has certainly read a changed setting: it looks twice a second."""
+
+Between = Callable[[Port], AbstractContextManager[Port]]
+"""What lies between the hops: takes the far hop's port, gives the one that the near hop dials."""
 
 
 @dataclass(frozen=True)
@@ -43,15 +50,27 @@ def _cpu(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / TICKS
 
 
+def distant(milliseconds: float) -> Between:
+    """Return a line between the hops that delays bytes by half of the round trip each way."""
+
+    @contextlib.contextmanager
+    def line(port: Port) -> Iterator[Port]:
+        with running("delay", port, milliseconds / 2) as (delayed, _):
+            yield delayed
+
+    return line
+
+
 @contextlib.contextmanager
-def direct(_target: Port) -> Iterator[System]:
+def direct(_target: Port, between: Between = nullcontext) -> Iterator[System]:
     """No proxy at all."""
-    yield System("direct", 0, ())
+    with between(0):
+        yield System("direct", 0, ())
 
 
 @contextlib.contextmanager
-def arcgate(target: Port) -> Iterator[System]:
-    """Arc Proxy and gateway, with policy and audit on, as the sandbox runs them."""
+def arcgate(target: Port, between: Between = nullcontext, **settings: object) -> Iterator[System]:
+    """Arc Proxy and gateway, with policy and audit on, as the sandbox runs them; `settings` are the agent's."""
     command = [shutil.which("arcgate", path=str(Path(sys.executable).parent)) or "arcgate", "sandbox", "--json"]
     with subprocess.Popen(
         [*command, "--allow", f"127.0.0.1:{target}"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
@@ -62,39 +81,65 @@ def arcgate(target: Port) -> Iterator[System]:
             raise RuntimeError("the sandbox did not start; run `arcgate sandbox` to see why")
         facts = json.loads(line)
         pids = [pid for role in ("gateway", "arcproxyd") for pid in facts["pids"][role]]
+        gateway = _port_of(facts["gateway"]["address"])
         try:
-            yield System("arcgate", int(facts["proxy"].rpartition(":")[2]), tuple(pids))
+            with between(gateway) as dialled:
+                if dialled != gateway:
+                    settings["gateway.address"] = f"127.0.0.1:{dialled}"
+                _configure(facts["azcmagent"], settings)
+                yield System("arcgate", _port_of(facts["proxy"]), tuple(pids))
         finally:
             process.send_signal(signal.SIGTERM)
             process.communicate(timeout=30)
 
 
+def arcgate_cold(target: Port) -> "AbstractContextManager[System]":
+    """Return Arcgate without warm channels: each tunnel has a connection and a handshake of its own."""
+    return arcgate(target, **{"arcproxy.channels": 0})
+
+
+def _configure(azcmagent: str, settings: dict[str, object]) -> None:
+    for name, value in settings.items():
+        subprocess.run(f"{azcmagent} config set {name} {value}", shell=True, check=True, stdout=subprocess.DEVNULL)
+    if settings:
+        time.sleep(FOLLOWS)
+
+
+def _port_of(address: str) -> Port:
+    return int(address.rpartition(":")[2])
+
+
 @contextlib.contextmanager
-def kernel_relay(_target: Port) -> Iterator[System]:
+def kernel_relay(_target: Port, between: Between = nullcontext) -> Iterator[System]:
     """Two relays in C that only splice, without TLS: the limit."""
-    with running("relay", 0) as (far, far_pid), running("relay", far) as (near, near_pid):
+    with (
+        running("relay", 0) as (far, far_pid),
+        between(far) as dialled,
+        running("relay", dialled) as (near, near_pid),
+    ):
         yield System("kernel-relay", near, (far_pid, near_pid))
 
 
-def envoy_h1(target: Port) -> "contextlib.AbstractContextManager[System]":
+def envoy_h1(target: Port, between: Between = nullcontext) -> "AbstractContextManager[System]":
     """Return Envoy with a connection for each tunnel."""
-    return _envoy("envoy-h1", target, http2=False)
+    return _envoy("envoy-h1", target, between, http2=False)
 
 
-def envoy_h2(target: Port) -> "contextlib.AbstractContextManager[System]":
+def envoy_h2(target: Port, between: Between = nullcontext) -> "AbstractContextManager[System]":
     """Return Envoy with all tunnels on one connection."""
-    return _envoy("envoy-h2", target, http2=True)
+    return _envoy("envoy-h2", target, between, http2=True)
 
 
 @contextlib.contextmanager
-def _envoy(name: str, target: Port, *, http2: bool) -> Iterator[System]:
+def _envoy(name: str, target: Port, between: Between, *, http2: bool) -> Iterator[System]:
     with tempfile.TemporaryDirectory(prefix="bench-envoy-") as text, contextlib.ExitStack() as stack:
         folder = Path(text)
         envoy.write_certificates(folder)
         far, near = free_port(), free_port()
+        dialled = stack.enter_context(between(far))
         configurations = {
             "gateway": (envoy.gateway(folder, far, target), far),
-            "proxy": (envoy.proxy(folder, near, far, http2=http2), near),
+            "proxy": (envoy.proxy(folder, near, dialled, http2=http2), near),
         }
         pids = []
         for number, (role, (configuration, port)) in enumerate(configurations.items()):
@@ -118,9 +163,9 @@ def _envoy_program() -> Path:
 
 
 @contextlib.contextmanager
-def squid(_target: Port) -> Iterator[System]:
+def squid(_target: Port, between: Between = nullcontext) -> Iterator[System]:
     """Two Squids, one behind the other: the same two hops without TLS between them."""
-    with _squid(None) as (far, far_pid), _squid(far) as (near, near_pid):
+    with _squid(None) as (far, far_pid), between(far) as dialled, _squid(dialled) as (near, near_pid):
         yield System("squid", near, (far_pid, near_pid))
 
 
