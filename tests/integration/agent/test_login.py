@@ -60,9 +60,9 @@ async def test_a_service_principal_with_a_certificate_needs_no_secret(cloud: Age
     own = replace(known, client_secret="", certificate=ClientCertificate(certificate, key))
     claims = await cloud.plane.context.tokens.verify(await _token(cloud, own))
     assert claims.tenant_id == cloud.plane.tenant_id
+    wrong = ClientCertificate(certificate, rsa.generate_private_key(public_exponent=65537, key_size=2048))
     with pytest.raises(AzcmError) as caught:
-        other = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-        await _token(cloud, replace(own, certificate=ClientCertificate(certificate, other)))
+        await _token(cloud, replace(own, certificate=wrong))
     assert caught.value.number == 41
 
 
