@@ -43,10 +43,10 @@ def machine_group_group() -> None:
 @group_option
 @click.option("--tags", multiple=True, metavar="KEY=VALUE", help="Tags of its machines, all of them; VALUE * is any.")
 @click.option("--allowed-features", multiple=True, metavar="NAME…", help="Default: all that the gateway allows.")
+@click.option("--audited-features", multiple=True, metavar="NAME…", help="Names carried on trial, recorded as refused.")
 @click.option(
-    "--audited-features", multiple=True, metavar="NAME…", help="Names carried on trial, recorded as refused."
+    "--mode", type=click.Choice([*map(str, Mode)]), default=str(Mode.ENFORCE), show_default=True, help="As of gateways."
 )
-@click.option("--mode", type=click.Choice(list(Mode)), default=Mode.ENFORCE, show_default=True, help="As of gateways.")
 @click.option("--tunnels", type=_limit, default=0, help="Tunnels that a machine may have open in a worker.")
 @click.option("--set-ups-per-second", type=_limit, default=0, help="Tunnels that it may open in a second.")
 @click.option("--bytes-per-second", type=_limit, default=0, help="Bytes that it may carry in a second.")

@@ -77,7 +77,9 @@ def show_policy(name: str, resource_group: str, subscription: str | None, form: 
 @policy_group.command("set", cls=SpreadCommand, spread=_SPREAD)
 @_name
 @group_option
-@click.option("--mode", type=click.Choice(list(Mode)), help="Refuse what is not allowed, or let it pass and record it.")
+@click.option(
+    "--mode", type=click.Choice([*map(str, Mode)]), help="Refuse what is not allowed, or let it pass and record it."
+)
 @click.option(
     "--audited-features",
     multiple=True,
@@ -98,7 +100,7 @@ def show_policy(name: str, resource_group: str, subscription: str | None, form: 
 )
 @click.option(
     "--server-name",
-    type=click.Choice(list(ServerNameCheck)),
+    type=click.Choice([*map(str, ServerNameCheck)]),
     help="Whether the ClientHello inside a tunnel to port 443 must ask for the tunnel's target.",
 )
 @output_option

@@ -51,8 +51,8 @@ _CUT: Columns = {
 @_until
 @click.option(
     "--basis",
-    type=click.Choice(list(Basis)),
-    default=Basis.EXACT,
+    type=click.Choice([*map(str, Basis)]),
+    default=str(Basis.EXACT),
     show_default=True,
     help="Name each target that was seen, or the fewest features that hold them.",
 )
