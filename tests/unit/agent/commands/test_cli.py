@@ -222,10 +222,10 @@ def test_flags_may_come_from_a_file_and_the_command_line_goes_before_it(azcmagen
 
 def test_flags_may_come_from_a_yaml_file_as_the_texts_that_stand_there(azcmagent: Run, tmp_path: Path) -> None:
     file = tmp_path / "connect.yaml"
-    file.write_text("# ours\nresource-group: servers\nsubscription-id: no\nlocation: 0123/4\nuse-device-code: true\n")
+    file.write_text("# ours\nresource-group: servers\nsubscription-id: no\nlocation: 1_000\nuse-device-code: true\n")
     result = azcmagent("connect", "--config", str(file))
     assert result.code == 23
-    assert "0123/4" in result.output
+    assert "1_000" in result.output
 
 
 @pytest.mark.parametrize(
