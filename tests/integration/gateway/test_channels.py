@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from arcgate.core.audit import Event
+from arcgate.core.hand_over import HandOverMode, HandOverPolicy
 from arcgate.core.verdicts import EndReason
 from arcgate.gateway.sessions import Timeouts
 from arcgate.net.channel import ChannelTunnel
@@ -24,9 +25,15 @@ pytestmark = pytest.mark.anyio
 OFFER = {FRAMES_FIELD: FRAMES_VERSION, HAND_OVER_FIELD: "idle"}
 
 
+@pytest.fixture(params=["off", "idle", "early"])
+def mode(request: pytest.FixtureRequest) -> HandOverMode:
+    """What the node is set to: everything about channels holds with hand-over and without."""
+    return HandOverMode(request.param)
+
+
 @pytest.fixture
-async def node(authority: Authority, tmp_path: Path) -> AsyncIterator[GatewayNode]:
-    async with gateway_node(authority, tmp_path) as running:
+async def node(authority: Authority, tmp_path: Path, mode: HandOverMode) -> AsyncIterator[GatewayNode]:
+    async with gateway_node(authority, tmp_path, hand_over=HandOverPolicy(mode)) as running:
         yield running
 
 
@@ -101,7 +108,9 @@ async def test_a_client_that_offers_nothing_gets_plain_bytes(node: GatewayNode) 
         await channel.close()
 
 
-async def test_bulk_of_inner_tls_1_3_is_handed_over_and_counted(node: GatewayNode, authority: Authority) -> None:
+async def test_bulk_of_inner_tls_1_3_is_carried_whole_and_handed_over_unless_off(
+    node: GatewayNode, authority: Authority, mode: HandOverMode
+) -> None:
     context = server_context(*authority.issue("inner.test"))
     payload = bytes(range(256)) * 8_000
 
@@ -132,7 +141,7 @@ async def test_bulk_of_inner_tls_1_3_is_handed_over_and_counted(node: GatewayNod
 
         heard, _ = await asyncio.gather(download(), upload())
         assert heard == payload
-        assert tunnel.peer_went_raw
+        assert tunnel.peer_went_raw is (mode is not HandOverMode.OFF)
         await tunnel.end()
         assert await tunnel.receive() == b""
         await tunnel.close()
@@ -140,6 +149,36 @@ async def test_bulk_of_inner_tls_1_3_is_handed_over_and_counted(node: GatewayNod
     assert end.reason == EndReason.COMPLETED
     assert end.bytes_up is not None
     assert end.bytes_up > len(payload)
+    assert end.handed_over is (mode is not HandOverMode.OFF)
+
+
+@pytest.mark.parametrize(
+    ("of_node", "of_gateway", "offered", "agreed"),
+    [
+        ("early", {}, "early", "early"),
+        ("early", {}, "bulk", "bulk"),
+        ("idle", {}, "early", "idle"),
+        ("early", {"handOver": "bulk"}, "early", "bulk"),
+        ("bulk", {"handOver": "early"}, "early", "bulk"),
+        ("early", {"handOver": "off"}, "early", ""),
+        ("off", {"handOver": "early"}, "early", ""),
+        ("early", {}, "off", ""),
+        ("early", {}, "sometimes", ""),
+    ],
+)
+async def test_the_strictest_of_node_gateway_and_machine_is_agreed_on(
+    authority: Authority, tmp_path: Path, of_node: str, of_gateway: dict[str, str], offered: str, agreed: str
+) -> None:
+    policy = HandOverPolicy(HandOverMode(of_node))
+    async with gateway_node(authority, tmp_path, hand_over=policy) as node, target(echo) as port:
+        node.publish_gateway(**of_gateway)
+        node.publish_endpoints(f"127.0.0.1:{port}")
+        channel = await node.enrol().open()
+        await channel.send(offer(f"127.0.0.1:{port}", **{FRAMES_FIELD: FRAMES_VERSION, HAND_OVER_FIELD: offered}))
+        head, _ = await read_head(channel)
+        assert head.status == 200
+        assert head.first(HAND_OVER_FIELD.lower()) == agreed
+        await channel.close()
 
 
 async def test_an_idle_channel_of_a_machine_ends_without_a_word(authority: Authority, tmp_path: Path) -> None:
