@@ -1,15 +1,20 @@
 """Endpoint patterns: their grammar, and a trie that agrees with matching one pattern after the other."""
 
 import random
+import sys
+from collections.abc import Callable
 from ipaddress import ip_address
+from types import FrameType
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from arcgate.core import patterns as matcher
 from arcgate.core.errors import InputError
 from arcgate.core.names import Target, parse_authority, parse_host
-from arcgate.core.patterns import EndpointPattern, PatternTrie, parse_pattern
+from arcgate.core.patterns import EndpointPattern, PatternTrie, covers, parse_pattern
 
 
 def target(text: str) -> Target:
@@ -225,3 +230,73 @@ def test_thousands_of_rules_match_as_few_do_in_every_casing_and_with_a_trailing_
             assert parse_pattern(found).matches(wanted)
     for absent in ("example.com", "svc1.example.org", "x.example.net", "host1.svc1.example.org.evil.test"):
         assert (trie.find(target(absent)) is not None) == naive(parsed, target(absent))
+
+
+def steps_of(work: Callable[[], object]) -> int:
+    """Return how many lines of the matcher's code are run."""
+    steps = 0
+
+    def count(frame: FrameType, event: str, _argument: object) -> Any:
+        nonlocal steps
+        if frame.f_code.co_filename != matcher.__file__:
+            return None
+        steps += event == "line"
+        return count
+
+    before = sys.gettrace()
+    sys.settrace(count)
+    try:
+        work()
+    finally:
+        sys.settrace(before)
+    return steps
+
+
+@pytest.mark.parametrize(
+    ("rule", "asked"),
+    [
+        ("host{}.corp.example.com", "host7.corp.example.com:443"),
+        ("*.site{}.example.com", "deep.below.site7.example.com:443"),
+        ("pre{}-*.corp.example.com", "pre7-x.corp.example.com:443"),
+        ("pre{}-*.corp.example.com", "nothing.like.it.example:443"),
+        ("10.{}.0.0/24:443", "10.7.0.9:443"),
+    ],
+)
+def test_thousands_of_rules_cost_no_more_steps_than_a_few(rule: str, asked: str) -> None:
+    place = target(asked)
+    few, many = (
+        PatternTrie((parse_pattern(rule.format(number)), number) for number in range(count)) for count in (10, 250)
+    )
+    large = PatternTrie(
+        (parse_pattern(f"{kind}{number}.example.org"), number)
+        for number in range(5000)
+        for kind in ("a", "*.b", "c*.d")
+    )
+    assert many.find(place) == few.find(place)
+    assert steps_of(lambda: many.find(place)) <= steps_of(lambda: few.find(place)) + 20
+    assert steps_of(lambda: large.find(target("x.b4999.example.org"))) < 100
+
+
+@pytest.mark.parametrize(
+    ("wide", "narrow", "does"),
+    [
+        ("*.example.com", "a.example.com", True),
+        ("*.example.com", "*.a.example.com", True),
+        ("*.example.com", "x*.example.com", True),
+        ("*.example.com", "*.example.com", True),
+        ("*.example.com", "example.com", False),
+        ("*.example.com", "a.example.com:80", False),
+        ("*.example.com:*", "a.example.com:80", True),
+        ("x*.example.com", "x-*.example.com", True),
+        ("x*.example.com", "*.example.com", False),
+        ("x-*.example.com", "x*.example.com", False),
+        ("a.example.com", "x*.example.com", False),
+        ("10.0.0.0/8", "10.1.0.0/16", True),
+        ("10.1.0.0/16", "10.0.0.0/8", False),
+        ("10.0.0.0/8", "a.example.com", False),
+        ("fd00::/8", "10.0.0.0/8", False),
+        ("fd00::/8", "fd01::/16", True),
+    ],
+)
+def test_a_pattern_covers_another_when_it_holds_all_its_targets(wide: str, narrow: str, does: bool) -> None:
+    assert covers(parse_pattern(wide), parse_pattern(narrow)) is does
