@@ -12,6 +12,7 @@ import structlog
 from arcgate.agent.channels import Channel, GatewayChannels, explain, last_words
 from arcgate.agent.early_answers import EarlyAnswers
 from arcgate.agent.hops import Hops
+from arcgate.agent.presented import behind_our_back
 from arcgate.agent.surroundings import GatewayPlace, Surroundings
 from arcgate.agent.trust import Trust
 from arcgate.core.errors import ArcgateError, Hop, HopError
@@ -24,6 +25,7 @@ from arcgate.net.dialer import ConnectRefused, connect_through
 from arcgate.net.early_tunnel import EarlyTunnel
 from arcgate.net.resolver import Resolver
 from arcgate.net.streams import ByteStream, PrefixedStream, StreamReset
+from arcgate.net.tls import TlsStream
 from arcgate.wire.connect import CORRELATION_FIELD, HAND_OVER_FIELD, format_connect
 from arcgate.wire.frames import FRAMES_FIELD, FRAMES_VERSION
 from arcgate.wire.heads import Fields
@@ -231,6 +233,8 @@ class Outbound:
             self.channels.done(channel, is_reusable=False)
             if isinstance(error, HopError) and error.code == "GATEWAY_FAILED":
                 error.cause = await last_words(channel.tls) or error.cause
+            if isinstance(error, HopError) and channel.kind.certificate and isinstance(channel.tls, TlsStream):
+                error = behind_our_back(error, channel.tls, gateway.host)
             await channel.tls.close()
             raise (explain(error, gateway) if isinstance(error, HopError) else error) from None
         return self._on_channel(channel, stream, dict(answer), now)

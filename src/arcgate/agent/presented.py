@@ -14,6 +14,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.x509.oid import NameOID
 
 from arcgate.core.errors import ArcgateError, Hop, HopError
+from arcgate.core.verdicts import Reason
+from arcgate.net.dialer import ConnectRefused
 from arcgate.net.streams import ByteStream, StreamReset
 from arcgate.net.tls import TlsStream
 
@@ -95,19 +97,36 @@ async def look(open_stream: Open, server: str) -> x509.Certificate | None:
     return None
 
 
-def intercepted(server: str, presented: Presented | None, cause: str) -> HopError:
-    """Return the error of a server whose certificate nobody whom we trust has issued."""
+def intercepted(server: str, presented: Presented | None, cause: str, *, is_trusted: bool = False) -> HopError:
+    """Return the error of a server in whose place somebody else has shown a certificate.
+
+    As a rule nobody whom we trust has issued that; `is_trusted` says that the system trusts its issuer.
+    """
     issuer = presented.issuer if presented is not None else "an unknown authority"
+    trust = "and is not the server's own" if is_trusted else "which is not trusted"
     details = f"{cause}; the certificate that came: {presented}" if presented is not None else cause
     return HopError(
         Hop.TLS,
         "TLS_INTERCEPTED",
-        f"TLS to {server} seems to be intercepted: its certificate was issued by {issuer}, which is not trusted.",
+        f"TLS to {server} seems to be intercepted: its certificate was issued by {issuer}, {trust}.",
         cause=details,
         remedy=f"If {issuer} is your inspecting proxy's or firewall's, have {server} (this one name) exempted there, "
         "or trust it on purpose: 'azcmagent config set inspection.ca FILE' with its certificate in PEM, and allow "
         "signed channels on the gateway. If it is your cloud's authority, add it to the cloud definition's ca.",
     )
+
+
+def behind_our_back(error: HopError, tls: TlsStream, server: str) -> HopError:
+    """Return the error of a refused CONNECT on TLS to which we gave our certificate.
+
+    Where the answer shows that it has not arrived, the system trusts somebody who opens TLS on the way.
+    """
+    is_telling = isinstance(error, ConnectRefused) and error.refusal.code in {"", Reason.CERTIFICATE_REQUIRED}
+    certificate = parse(tls.tls.getpeercert(binary_form=True)) if is_telling else None
+    if certificate is None:
+        return error
+    cause = f"the machine's certificate has not arrived ({error.sentence})"
+    return intercepted(server, describe(certificate), cause, is_trusted=True)
 
 
 async def explain(error: HopError, open_stream: Open, server: str) -> HopError:

@@ -7,13 +7,14 @@ from uuid import uuid4
 
 import pytest
 
+from arcgate.agent.check.command import Options, run
 from arcgate.agent.http import client
 from arcgate.agent.surroundings_watch import outbound_for_agent
 from arcgate.core.audit import Event
-from arcgate.core.errors import HopError
+from arcgate.core.errors import Hop, HopError
 from arcgate.core.names import parse_target
 from arcgate.core.verdicts import Reason
-from arcgate.net.files import write_file
+from arcgate.net.files import read_json, write_file, write_json
 from worlds.agent_machine import AgentMachine, address, agent_machine, echo, error_of, read_all, target
 from worlds.authority import Authority
 from worlds.gateway_node import NAME, GatewayNode, gateway_node
@@ -125,6 +126,38 @@ async def test_inspection_that_begins_and_ends_is_followed(enterprise: Enterpris
         assert await enterprise.carries(b"hello")
         record = await enterprise.node.wait_for_record(Event.END, count)
         assert record.authentication == ("certificate" if is_off else "signature")
+
+
+async def test_an_inspection_that_the_system_trusts_is_found_all_the_same(enterprise: Enterprise) -> None:
+    machine, inspection = enterprise.machine, enterprise.ca.read_text()
+    cloud = read_json(machine.paths.clouds / "test.json")
+    write_json(machine.paths.clouds / "test.json", {**cloud, "ca": cloud["ca"] + inspection})
+    machine.set()  # it looks at its files
+    error = error_of(await enterprise.connect())
+    assert (error["code"], error["hop"]) == ("tls_intercepted", "TLS")
+    assert "SHA-256" in error["detail"]
+    report = await run(machine.paths, {}, resolver=machine.resolver)
+    failure = report.rows[0].failure
+    assert failure is not None
+    assert (failure.hop, failure.code) == (Hop.TLS, "TLS_INTERCEPTED")
+    assert "another certificate" in failure.cause
+
+
+async def test_check_tells_inspection_that_is_allowed_from_one_that_is_not(enterprise: Enterprise) -> None:
+    enterprise.machine.set(inspection_ca=str(enterprise.ca))
+    report = await run(enterprise.machine.paths, {}, resolver=enterprise.machine.resolver)
+    refused = report.rows[0].failure
+    assert refused is not None
+    assert (refused.hop, refused.code) == (Hop.GATEWAY, "SIGNED_CHANNEL_NOT_ALLOWED")
+    enterprise.trust()
+    options = Options(extra=(parse_target(enterprise.place),))
+    report = await run(enterprise.machine.paths, {}, options, resolver=enterprise.machine.resolver)
+    for name in (NAME, enterprise.place):
+        row = next(row for row in report.rows if row.endpoint.name == name)
+        assert row.is_reachable, row.explanation()
+        assert "inspected by" in row.cells()[3]
+        assert row.inspected_by
+    assert (await enterprise.node.wait_for_record(Event.END)).authentication == "signature"
 
 
 async def test_another_ca_than_the_trusted_one_stays_refused(enterprise: Enterprise, tmp_path: Path) -> None:

@@ -385,7 +385,8 @@ def _judge(told: dict[str, Any], channel: TlsStream, gateway: GatewayPlace, *, i
     if certificate is None or not isinstance(own, str) or own == certificate.fingerprint(SHA256()).hex():
         return
     # The system's trust store holds the CA of who inspects: the handshake went well, and told nothing.
-    raise intercepted(gateway.host, describe(certificate), "the gateway says that it has shown another certificate")
+    cause = "the gateway says that it has shown another certificate"
+    raise intercepted(gateway.host, describe(certificate), cause, is_trusted=True)
 
 
 def _issuer(tls: TlsStream) -> str:
