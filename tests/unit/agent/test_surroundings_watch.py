@@ -8,6 +8,7 @@ from structlog.testing import capture_logs
 from arcgate.agent.paths import AgentPaths
 from arcgate.agent.state import ArcProxyState, ServiceLock, write_arcproxy_state
 from arcgate.agent.surroundings_watch import SurroundingsWatch
+from arcgate.core.hand_over import HandOverMode, HandOverPolicy
 from arcgate.core.names import parse_target
 from arcgate.core.routing import ConnectionType, Way
 from arcgate.net.files import write_file, write_json
@@ -57,6 +58,17 @@ def test_settings_goal_and_certificate_are_followed(paths: AgentPaths) -> None:
     paths.machine_key.write_text("x")
     assert watch.refresh()
     assert watch.current.certificate == (paths.machine_certificate, paths.machine_key)
+
+
+def test_the_policy_of_hand_over_and_the_early_answer_are_settings(paths: AgentPaths) -> None:
+    watch = SurroundingsWatch(paths, {})
+    assert watch.current.hand_over == HandOverPolicy(HandOverMode.IDLE, bulk=65_536, idle=5)
+    assert not watch.current.answers_early
+    settings = {"arcproxy.handover": "early", "arcproxy.handover.afterbytes": 9, "arcproxy.handover.idle": 8}
+    write_json(paths.local_configuration, {**settings, "arcproxy.earlyanswer": True})
+    watch.refresh()
+    assert watch.current.hand_over == HandOverPolicy(HandOverMode.EARLY, bulk=9, idle=8)
+    assert watch.current.answers_early
 
 
 def test_a_goal_that_was_removed_means_no_gateway(paths: AgentPaths) -> None:

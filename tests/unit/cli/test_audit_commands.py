@@ -3,7 +3,7 @@ from datetime import UTC, datetime
 import click
 import pytest
 
-from arcgate.cli.audit_commands import parse_moment
+from arcgate.cli.audit_commands import parse_moment, render_records
 
 NOW = datetime(2026, 1, 31, 12, 0, 0, tzinfo=UTC)
 
@@ -29,3 +29,9 @@ def test_moments_are_spans_or_iso_times(text: str, expected: str) -> None:
 def test_what_is_no_time_is_a_usage_error(text: str) -> None:
     with pytest.raises(click.UsageError):
         parse_moment(text, NOW)
+
+
+@pytest.mark.parametrize(("told", "shown"), [({"handedOver": True}, "yes"), ({"handedOver": False}, "no"), ({}, "-")])
+def test_the_table_tells_whether_a_tunnel_was_handed_over(told: dict[str, bool], shown: str) -> None:
+    heading, row = render_records([{"event": "end", "correlationId": "c", **told}], "table").splitlines()
+    assert row[heading.index("HANDED OVER") :].split()[0] == shown

@@ -90,3 +90,19 @@ def test_times_with_a_zone_are_read(text: str) -> None:
 def test_other_times_are_refused(text: str) -> None:
     with pytest.raises(ValueError):
         parse_time(text)
+
+
+@pytest.mark.parametrize("told", [True, False, None])
+def test_a_record_tells_whether_its_tunnel_was_handed_over(told: bool | None) -> None:
+    assert read_record({**RECORD, "handedOver": told})["body"]["handedOver"] is told
+
+
+def test_a_record_of_an_earlier_node_does_not_tell() -> None:
+    earlier = {key: value for key, value in RECORD.items() if key != "handedOver"}
+    assert read_record(earlier)["body"]["handedOver"] is None
+
+
+@pytest.mark.parametrize("told", ["yes", 1, 0, [], {}])
+def test_other_values_than_true_and_false_are_refused(told: object) -> None:
+    with pytest.raises(ValueError, match="handed_over must be true, false or null"):
+        read_record({**RECORD, "handedOver": told})
