@@ -22,6 +22,7 @@ import structlog
 from arcgate.core.errors import Hop, HopError, InputError
 from arcgate.core.name_servers import NameServer, NameServers
 from arcgate.core.names import Address, HostName
+from arcgate.net.hosts_file import HostsFile
 from arcgate.net.tasks import cancel
 
 MOST_ADDRESSES = 16
@@ -90,7 +91,7 @@ class SystemResolver:
     ) -> None:
         self._timeout = timeout
         self._hosts = {name.lower(): [ip_address(address)] for name, address in (hosts or {}).items()}
-        self._hosts_file = hosts_file
+        self._hosts_file = HostsFile(hosts_file)
         self._servers = [_parse_server(server) for server in servers]
         self._standing = NameServers()
 
@@ -100,7 +101,7 @@ class SystemResolver:
 
     def fixed(self, host: HostName) -> list[Address]:
         """Return the addresses that need no DNS, none when there are none."""
-        return list(self._hosts.get(host) or _look_up_file(self._hosts_file, host))
+        return list(self._hosts.get(host) or self._hosts_file.look_up(host))
 
     async def find(self, host: HostName) -> Found:
         """Return what DNS says of a name; raises NotResolved, or HopError when there is nobody to ask."""
@@ -216,22 +217,6 @@ def _interleave(addresses: list[Address]) -> list[Address]:
     paired = [address for pair in zip(six, four, strict=False) for address in pair]
     rest = six[len(four) :] or four[len(six) :]
     return [*paired, *rest]
-
-
-def _look_up_file(path: Path, host: str) -> list[Address]:
-    try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return []
-    found: list[Address] = []
-    for line in lines:
-        fields = line.partition("#")[0].split()
-        if len(fields) > 1 and host in (name.lower() for name in fields[1:]):
-            try:
-                found.append(ip_address(fields[0].partition("%")[0]))
-            except ValueError:
-                continue
-    return found
 
 
 def _parse_server(text: str) -> tuple[str, int]:

@@ -244,7 +244,7 @@ async def test_fixed_hosts_come_before_dns() -> None:
     assert await fixed.resolve(NAME) == [ip_address("192.0.2.9")]
 
 
-async def test_the_hosts_file_is_read_anew_each_time_and_may_hold_anything(tmp_path: Path) -> None:
+async def test_a_change_of_the_hosts_file_is_seen_at_once_and_it_may_hold_anything(tmp_path: Path) -> None:
     hosts = tmp_path / "hosts"
     hosts.write_bytes(
         b"# a.example 192.0.2.1\n192.0.2.2\tb.example A.EXAMPLE # comment\n\xff\xfe\nnonsense a.example\n"
@@ -254,6 +254,12 @@ async def test_the_hosts_file_is_read_anew_each_time_and_may_hold_anything(tmp_p
     assert await asking.resolve(NAME) == [ip_address("192.0.2.2"), ip_address("fe80::1"), ip_address("2001:db8::1")]
     hosts.write_text("192.0.2.5 a.example\n")
     assert await asking.resolve(NAME) == [ip_address("192.0.2.5")]
+    replacement = tmp_path / "new"
+    replacement.write_text("192.0.2.6 a.example\n")  # of the same size
+    replacement.replace(hosts)
+    assert await asking.resolve(NAME) == [ip_address("192.0.2.6")]
+    hosts.unlink()
+    assert asking.fixed(NAME) == []
 
 
 @pytest.mark.parametrize("text", ["127.0.0.1", "127.0.0.1:5353", "::1", "[::1]", "[::1]:5353", "2001:db8::53"])
