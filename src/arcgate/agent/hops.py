@@ -1,5 +1,6 @@
 """The first hops of an outgoing connection: name, address, enterprise proxy. Gateways are `agent.channels`' part."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from arcgate.agent.surroundings import Surroundings
@@ -9,7 +10,7 @@ from arcgate.core.errors import Hop, HopError
 from arcgate.core.names import Address, Target
 from arcgate.core.urls import Url
 from arcgate.net.dialer import dial, start_tls
-from arcgate.net.enterprise_proxies import EnterpriseProxies
+from arcgate.net.enterprise_proxies import NOT_WORKING, EnterpriseProxies
 from arcgate.net.resolver import Resolver
 from arcgate.net.streams import ByteStream, SocketStream
 from arcgate.wire.heads import Fields
@@ -76,19 +77,22 @@ class Hops:
     async def by_proxy(self, proxy: Url, target: Target, surroundings: Surroundings) -> ByteStream:
         """Return a tunnel to the target through the enterprise proxy, or another one that is set for when it fails.
 
-        Raises HopError (PROXY).
+        A PAC file may say that there is no proxy on the way. Raises HopError or StateError (PAC_UNUSABLE).
         """
 
         async def tunnel(one: Url) -> ByteStream:
             limit, access = surroundings.timeouts.answer, surroundings.proxy_access
             return await self.proxies.tunnel(one, lambda: self.open_proxy(one, surroundings), target, limit, access)
 
-        return await self.proxies.first_working((proxy, *surroundings.further_proxies), tunnel)
+        return await self._by_choice(proxy, target, surroundings, tunnel)
 
     async def ready_proxy(
         self, proxy: Url, uri: bytes, target: Target, surroundings: Surroundings
-    ) -> tuple[ByteStream, Fields, Url]:
-        """Return a connection to a proxy for a request in absolute form, the fields that it needs, and the proxy."""
+    ) -> tuple[ByteStream, Fields, Url | None]:
+        """Return a connection to a proxy for a request in absolute form, the fields that it needs, and the proxy.
+
+        The proxy is None when a PAC file wants a direct connection. Raises HopError or StateError (PAC_UNUSABLE).
+        """
         found: list[tuple[Fields, Url]] = []
 
         async def ready(one: Url) -> ByteStream:
@@ -99,8 +103,25 @@ class Hops:
             found.append((fields, one))
             return stream
 
-        stream = await self.proxies.first_working((proxy, *surroundings.further_proxies), ready)
-        return stream, *found[-1]
+        stream = await self._by_choice(proxy, target, surroundings, ready)
+        return stream, *(found[-1] if found else ((), None))
+
+    async def _by_choice(
+        self, proxy: Url, target: Target, surroundings: Surroundings, take: Callable[[Url], Awaitable[ByteStream]]
+    ) -> ByteStream:
+        """Return what `take` makes of the first proxy that works, or a direct connection where a PAC file says so."""
+        choices: tuple[Url | None, ...] = (proxy, *surroundings.further_proxies)
+        if surroundings.automatic is not None:
+            choices = await surroundings.automatic.choices(target, self.resolver)
+        is_last_direct = None in choices
+        proxies = [one for one in (choices[: choices.index(None)] if is_last_direct else choices) if one is not None]
+        try:
+            if proxies:
+                return await self.proxies.first_working(proxies, take)
+        except HopError as error:
+            if not is_last_direct or error.code not in NOT_WORKING:
+                raise
+        return await self.dial_target(target, surroundings)
 
     async def towards(self, target: Target, surroundings: Surroundings) -> ByteStream:
         """Return a connection to a gateway's front door, by the enterprise proxy when there is one."""

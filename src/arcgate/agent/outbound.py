@@ -129,7 +129,7 @@ class Outbound:
             on_done=lambda is_reusable: self.channels.done(channel, is_reusable=is_reusable),
         )
 
-    async def open_to_proxy(self, uri: bytes, target: Target) -> tuple[ByteStream, Fields, Url]:
+    async def open_to_proxy(self, uri: bytes, target: Target) -> tuple[ByteStream, Fields, Url | None]:
         """Return a connection to an enterprise proxy for a request in absolute form, with the fields that it needs.
 
         Raises HopError (PROXY).

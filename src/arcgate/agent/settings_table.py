@@ -191,6 +191,13 @@ def _properties() -> tuple[Property, ...]:
             check=_proxy_url,
         ),
         Property(
+            "proxy.pac",
+            Kind.TEXT,
+            "",
+            "PAC file (a path) that chooses the proxies, in place of proxy.url and the environment.",
+            check=_file,
+        ),
+        Property(
             "proxy.credentials",
             Kind.TEXT,
             "",

@@ -6,6 +6,7 @@ Whoever owns the files (Arc Proxy, himdsd, a command) makes it; `agent.outbound`
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from arcgate.agent.automatic_proxies import AutomaticProxies
 from arcgate.core.errors import ArcgateError
 from arcgate.core.hand_over import HandOverPolicy
 from arcgate.core.names import HostName, Target
@@ -54,6 +55,8 @@ class Surroundings:
     """The enterprise proxy, proxy.url; the first one of several."""
     further_proxies: tuple[Url, ...] = ()
     """Those that are tried when it doesn't work."""
+    automatic: AutomaticProxies | None = None
+    """The PAC file that chooses the proxies; `proxy` only stands in for them then."""
     proxy_access: ProxyAccess = field(default_factory=ProxyAccess)
     gateway_address: Target | None = None
     """The setting gateway.address: dialled in place of the gateway's own name."""

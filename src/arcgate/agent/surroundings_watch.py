@@ -8,6 +8,7 @@ from typing import Generic, TypeVar
 
 import structlog
 
+from arcgate.agent.automatic_proxies import AutomaticProxies, load_automatic_proxies
 from arcgate.agent.cloud import Cloud, load_cloud
 from arcgate.agent.inspection_ca import inspection_files, read_authorities
 from arcgate.agent.local_settings import LocalSettings, load_settings
@@ -75,6 +76,9 @@ class SurroundingsWatch:
         self.credentials = _Part(
             "the proxy's credentials", self._credentials_files, self._load_credentials, ProxyCredentials()
         )
+        self.automatic = _Part[AutomaticProxies | None](
+            "the PAC file", self._automatic_files, self._load_automatic, None
+        )
         self.cloud = _Part[Cloud | None]("the cloud definition", self._cloud_files, self._load_cloud, cloud)
         self.goal = _Part[Goal | None]("goal.json", lambda: (paths.goal,), lambda: read_goal(paths), None)
         self.inspection = _Part("inspection.ca", self._inspection_files, self._load_inspection, "")
@@ -84,10 +88,11 @@ class SurroundingsWatch:
 
     def refresh(self) -> bool:
         """Look at the files; say whether `current` is another one now."""
-        # The credentials' file is named by a setting.
+        # Settings name the files of the next two.
         changed = [
             self.settings.refresh(),
             self.credentials.refresh(),
+            self.automatic.refresh(),
             self.cloud.refresh(),
             self.goal.refresh(),
             self._certificate_changed(),
@@ -113,7 +118,7 @@ class SurroundingsWatch:
 
     @property
     def _local_problem(self) -> ArcgateError | None:
-        return self.settings.problem or self.credentials.problem
+        return self.settings.problem or self.credentials.problem or self._automatic_problem
 
     @property
     def _credentials(self) -> Path:
@@ -124,10 +129,34 @@ class SurroundingsWatch:
         return (self._credentials,)
 
     def _load_credentials(self) -> ProxyCredentials:
-        if not self.settings.value.proxies:
+        if not self.settings.value.proxies and self._pac is None:
             return ProxyCredentials()
         must_exist = bool(self.settings.value.values.get("proxy.credentials", ""))
         return read_credentials(self._credentials, must_exist=must_exist)
+
+    @property
+    def _automatic_problem(self) -> ArcgateError | None:
+        """Why no PAC file chooses although one is set: what held before would not be what is wanted now."""
+        used = self.automatic.value
+        if self._pac is None or (used is not None and used.place == self._pac):
+            return None
+        return self.automatic.problem or StateError(
+            "PAC_UNUSABLE",
+            f"The PAC file {self._pac} can't be used.",
+            cause="the log of the service says why",
+            remedy="Correct it, or run 'azcmagent config clear proxy.pac'.",
+        )
+
+    @property
+    def _pac(self) -> Path | None:
+        place = self.settings.value.values.get("proxy.pac", "")
+        return Path(place) if place else None
+
+    def _automatic_files(self) -> tuple[Path, ...]:
+        return (self._pac, self._credentials) if self._pac is not None else ()
+
+    def _load_automatic(self) -> AutomaticProxies | None:
+        return load_automatic_proxies(self._pac, self.credentials.value) if self._pac is not None else None
 
     def _settings_files(self) -> tuple[Path, ...]:
         return (self._paths.local_configuration,)
@@ -166,12 +195,14 @@ class SurroundingsWatch:
 
     def _make(self) -> Surroundings:
         settings, cloud = self.settings.value, self.cloud.value
-        proxies = tuple(self.credentials.value.complete(proxy) for proxy in settings.proxies)
+        proxies = tuple(self.credentials.value.complete(one) for one in settings.proxies)
+        automatic = self.automatic.value
+        proxy = automatic.stand_in if automatic is not None else proxies[0] if proxies else None
         routing = Routing(
             self.goal.value or Goal(),
             settings.connection_type,
-            settings.proxy_url is not None,
-            settings.proxy_exemptions,
+            proxy is not None,
+            settings.proxy_exemptions if automatic is None else "",
             settings.proxy_bypass + _bypassed(settings, cloud),
             own_ports=frozenset({settings.arcproxy_port}),
         )
@@ -179,8 +210,9 @@ class SurroundingsWatch:
         has_certificate = os.path.exists(self._paths.machine_certificate) and os.path.exists(self._paths.machine_key)
         return Surroundings(
             routing=routing,
-            proxy=proxies[0] if proxies else None,
-            further_proxies=proxies[1:],
+            proxy=proxy,
+            further_proxies=proxies[1:] if automatic is None else (),
+            automatic=automatic,
             proxy_access=ProxyAccess(settings.proxy_schemes, settings.values.get("proxy.keytab", "")),
             gateway_address=settings.gateway_address,
             front=_front(cloud),

@@ -24,7 +24,8 @@ SET_ASIDE = 300.0
 Open = Callable[[], Awaitable[ByteStream]]
 """Connects to the proxy (with TLS, for https proxies); raises HopError."""
 
-_NOT_WORKING = frozenset({"PROXY_UNREACHABLE", "PROXY_FAILED", "TLS_TIMEOUT", "TLS_FAILED", "TLS_CERTIFICATE_REFUSED"})
+NOT_WORKING = frozenset({"PROXY_UNREACHABLE", "PROXY_FAILED", "TLS_TIMEOUT", "TLS_FAILED", "TLS_CERTIFICATE_REFUSED"})
+"""Codes of errors that say nothing about the request, only about the proxy."""
 
 
 @dataclass(slots=True)
@@ -51,7 +52,7 @@ class EnterpriseProxies:
             try:
                 stream = await take(proxy)
             except HopError as error:
-                if error.hop is not Hop.PROXY or error.code not in _NOT_WORKING:
+                if error.hop is not Hop.PROXY or error.code not in NOT_WORKING:
                     self._failed.pop(proxy.origin, None)
                     raise
                 self._failed[proxy.origin] = self.clock()

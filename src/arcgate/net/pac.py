@@ -45,10 +45,10 @@ class PacFile:
         self._script = script
         self._ask('typeof FindProxyForURL === "function" ? "" : (function () { throw "no FindProxyForURL" })()')
 
-    def find(self, target: Target, known: Mapping[str, str], address: str = "127.0.0.1") -> PacAnswer:
+    def find(self, target: Target, known: Mapping[str, str | None], address: str = "127.0.0.1") -> PacAnswer:
         """Return the file's answer for a target, given addresses of names; raises StateError (PAC_UNUSABLE).
 
-        `address` is the machine's own one, for files that look at it. Takes `TIME` at most.
+        None is a name without an address; `address` is the machine's own one, for files that ask. Takes `TIME` at most.
         """
         scheme = "http" if target.port == 80 else "https"
         # Paths are nobody's business: browsers leave them out of https URLs as well.
