@@ -15,6 +15,8 @@ from arcgate.agent.redaction import redact_text
 
 LARGEST_FILE = 32 * 1024 * 1024
 """Bytes of one file; of a larger one the end is taken."""
+LARGEST_ARCHIVE = 512 * 1024 * 1024
+"""Bytes of all files together, before they are compressed; what comes later is left out."""
 MOST_FILES = 500
 """Files of one folder."""
 NOTES = "notes.txt"
@@ -53,8 +55,9 @@ def write_archive(output: Path, files: Iterable[Source], texts: Mapping[str, str
     notes: list[str] = []
     try:
         with os.fdopen(descriptor, "wb") as raw, zipfile.ZipFile(raw, "w", zipfile.ZIP_DEFLATED) as archive:
+            left = LARGEST_ARCHIVE
             for source in files:
-                _add(archive, source, notes)
+                left -= _add(archive, source, notes, left)
             for name, text in texts.items():
                 archive.writestr(name, redact_text(text))
             archive.writestr(NOTES, "\n".join(notes or ["Everything is in this file."]) + "\n")
@@ -86,24 +89,29 @@ def _log_files(folder: Path, prefix: str) -> list[Source]:
     return [Source(folder / name, f"{prefix}/{name}") for name in names[:MOST_FILES]]
 
 
-def _add(archive: zipfile.ZipFile, source: Source, notes: list[str]) -> None:
+def _add(archive: zipfile.ZipFile, source: Source, notes: list[str], left: int) -> int:
+    """Add a file while there is room for it, and return its bytes."""
+    if left <= 0:
+        notes.append(f"{source.name}: left out, the others have {LARGEST_ARCHIVE} bytes already.")
+        return 0
     try:
-        content, size = _read(source.path)
+        content, size = _read(source.path, min(left, LARGEST_FILE))
     except FileNotFoundError:
         notes.append(f"{source.name}: there is no such file.")
-        return
+        return 0
     except OSError as error:
         notes.append(f"{source.name}: left out, {error.strerror or error}.")
-        return
+        return 0
     if content is None:
         notes.append(f"{source.name}: left out, it is no plain file.")
-        return
+        return 0
     if size > len(content):
         notes.append(f"{source.name}: only the last {len(content)} of {size} bytes.")
     archive.writestr(source.name, redact_text(content.decode("utf-8", errors="replace")))
+    return len(content)
 
 
-def _read(path: Path) -> tuple[bytes | None, int]:
+def _read(path: Path, largest: int) -> tuple[bytes | None, int]:
     """Return the end of a plain file and its size; None for links, pipes and devices, which could lead anywhere."""
     if path.is_symlink():
         return None, 0
@@ -113,5 +121,5 @@ def _read(path: Path) -> tuple[bytes | None, int]:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
             return None, 0
-        file.seek(max(0, status.st_size - LARGEST_FILE))
-        return file.read(LARGEST_FILE), status.st_size
+        file.seek(max(0, status.st_size - largest))
+        return file.read(largest), status.st_size

@@ -12,7 +12,10 @@ _URL = re.compile(
     r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^\s:@/?#\[\]\\]+)(?::(?P<port>[1-9][0-9]{0,4}))?(?P<path>/[\x21-\x7e]*)?\Z"
 )
 # A password that nobody escaped may hold "@", and after "user:" also "/", "?" and "#": rather too much than too little.
-_CREDENTIALS = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)(?:[^\s/?#:@]*:\S*|[^\s/?#]*)@")
+_WORD = re.compile(r"\S++")
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,31}://")
+_AUTHORITY_MARK = re.compile(r"[/?#:@]")
+_AUTHORITY_END = re.compile(r"[/?#]|\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +67,32 @@ def parse_url(text: str) -> Url:
 
 def redact(text: str) -> str:
     """Return the text with user and password of every URL in it replaced by stars."""
-    return _CREDENTIALS.sub(r"\g<scheme>***@", text)
+    # In time that grows with the length alone: logs hold lines of megabytes, and strangers write into them.
+    return _WORD.sub(_redacted_word, text) if "://" in text and "@" in text else text
+
+
+def _redacted_word(match: re.Match[str]) -> str:
+    word, done, kept = match[0], 0, ""
+    last = word.rfind("@")
+    for scheme in _SCHEME.finditer(word) if last >= 0 else ():
+        start = scheme.end()
+        if scheme.start() < done:
+            continue
+        if start > last:
+            break
+        if (end := _end_of_credentials(word, start, last)) >= 0:
+            kept, done = f"{kept}{word[done:start]}***", end
+    return kept + word[done:]
+
+
+def _end_of_credentials(word: str, start: int, last: int) -> int:
+    """Return where the "@" of a URL stands whose authority begins at `start`, -1 when it has no credentials."""
+    mark = _AUTHORITY_MARK.search(word, start)
+    if mark is not None and mark[0] == ":":
+        return last if last > mark.start() else -1
+    end = _AUTHORITY_END.search(word, start)
+    assert end is not None
+    return word.rfind("@", start, end.start())
 
 
 def _invalid(text: str, cause: str) -> InputError:

@@ -9,7 +9,7 @@ import pytest
 from arcgate.agent import log_archive as module
 from arcgate.agent.errors import AzcmError
 from arcgate.agent.local_settings import SettingsFile
-from arcgate.agent.log_archive import NOTES, sources, write_archive
+from arcgate.agent.log_archive import NOTES, Source, sources, write_archive
 from arcgate.agent.machine_key import MachineKey
 from arcgate.agent.paths import AgentPaths
 from arcgate.agent.platform import current
@@ -89,6 +89,21 @@ def test_of_a_large_log_the_end_is_taken_with_a_note(
     assert len(content["log/arcproxy.log"]) == 100
     assert content["log/arcproxy.log"].endswith("newest line\n")
     assert "log/arcproxy.log: only the last 100 of 412 bytes." in content[NOTES]
+
+
+def test_all_files_together_are_bounded(paths: AgentPaths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LARGEST_ARCHIVE", 1500)
+    files = []
+    for number in range(3):
+        file = tmp_path / f"{number}.log"
+        file.write_text("x " * 500)
+        files.append(Source(file, file.name))
+    notes = write_archive(tmp_path / "out.zip", files, {})
+    with zipfile.ZipFile(tmp_path / "out.zip") as archive:
+        sizes = {one.filename: one.file_size for one in archive.infolist()}
+    assert (sizes["0.log"], sizes["1.log"]) == (1000, 500)
+    assert "2.log" not in sizes
+    assert len(notes) == 2
 
 
 def test_missing_files_are_noted_and_stop_nothing(paths: AgentPaths, tmp_path: Path) -> None:
