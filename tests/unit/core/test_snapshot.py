@@ -49,6 +49,15 @@ def test_entries_become_what_they_tell_of() -> None:
     assert snapshot.endpoint_sets["/set"].allow_private
 
 
+def test_signed_channels_are_allowed_by_true_and_nothing_else() -> None:
+    assert not Snapshot().apply(FULL, 4).gateways["gw"].signed_channels
+    allowing = Entry(Kind.GATEWAY, "gw", 5, {**GATEWAY, "signedChannels": True})
+    assert Snapshot().apply([allowing], 5).gateways["gw"].signed_channels
+    for value in ("true", 1, None):
+        with pytest.raises(InputError):
+            Snapshot().apply([Entry(Kind.GATEWAY, "gw", 5, {**GATEWAY, "signedChannels": value})], 5)
+
+
 def test_a_group_has_the_machines_of_its_tenant_with_all_its_tags() -> None:
     def group(**tags: str) -> Entry:
         return Entry(Kind.MACHINE_GROUP, "/g", 1, {**MACHINE_GROUP, "tags": tags})

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from arcgate.core.snapshot import Kind
+from arcgate.core.snapshot import Kind, parse_gateway
 from worlds.control_plane import BASE, GATEWAYS, MACHINES, SETS, SETTINGS, ControlPlane, control_plane
 from worlds.databases import Database
 
@@ -43,6 +43,17 @@ async def test_a_gateway_s_say_in_hand_over_reaches_the_nodes_and_stays(plane: C
     entry = (await plane.entries(Kind.GATEWAY))[-1]
     assert entry.body is not None
     assert (entry.body["handOver"], entry.body["allowedFeatures"]) == ("off", ["Monitor"])
+
+
+async def test_signed_channels_are_off_until_they_are_allowed_and_reach_the_nodes(plane: ControlPlane) -> None:
+    reply = await plane.gateway()
+    assert "signedChannels" not in reply.json()["properties"]
+    for is_allowed in (True, False):
+        changed = await plane.arm("PATCH", f"{GATEWAYS}/gw", {"properties": {"signedChannels": is_allowed}})
+        assert changed.json()["properties"].get("signedChannels", False) is is_allowed
+        await plane.arm("PATCH", f"{GATEWAYS}/gw", {"properties": {"allowedFeatures": ["Monitor"]}})
+        entry = (await plane.entries(Kind.GATEWAY))[-1]
+        assert parse_gateway(entry.key, entry.body or {}).signed_channels is is_allowed
 
 
 async def test_its_operation_has_succeeded_and_leads_to_the_resource(plane: ControlPlane) -> None:
@@ -158,6 +169,8 @@ async def test_features_that_a_shell_expanded_are_explained(plane: ControlPlane)
         {"handOver": "sometimes"},
         {"handOver": "BULK"},
         {"handOver": ""},
+        {"signedChannels": "yes"},
+        {"signedChannels": 1},
         {"handOver": ["off"]},
         {"unknown": True},
         {"__proto__": {}},
