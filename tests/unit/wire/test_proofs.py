@@ -41,7 +41,7 @@ def test_it_holds_for_no_other(key: PrivateKey, change: dict[str, Any]) -> None:
 def test_it_holds_for_no_other_key() -> None:
     for signs, verifies in ((RSA, EC), (EC, RSA), (EC, ec.generate_private_key(ec.SECP256R1()))):
         with pytest.raises(ProofError):
-            verify_proof(sign_proof(signs, STATEMENT, NOW), verifies.public_key(), STATEMENT, NOW)  # type: ignore[attr-defined]
+            verify_proof(sign_proof(signs, STATEMENT, NOW), verifies.public_key(), STATEMENT, NOW)
 
 
 @pytest.mark.parametrize("skew", [LARGEST_SKEW + 1, -LARGEST_SKEW - 1])
