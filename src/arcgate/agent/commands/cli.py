@@ -26,6 +26,7 @@ COMMANDS = {
     "extension": "Show and remove this machine's extensions.",
     "genkey": "Make this machine's key ahead of connecting.",
     "help": "Help about a command.",
+    "license": "Show the agent's licence.",
     "logs": "Collect logs in a zip file.",
     "route": "Explain the way that a request takes.",
     "run": "Run the agent's services in the foreground, as containers need it.",

@@ -1,6 +1,7 @@
 """`azcmagent upgrade`."""
 
 import asyncio
+import subprocess
 
 import click
 
@@ -17,19 +18,39 @@ from arcgate.agent.upgrade.upgrade import Upgrade
 @click.option(
     "--cloud", "cloud_name", default="", metavar="NAME", help="Cloud to take it from; default: the machine's."
 )
+@click.option("--background", is_flag=True, help="Come back at once; the agent's log tells what became of it.")
 @common_flags
 @needs_privileges
-def command(wanted: str, cloud_name: str) -> None:
+def command(wanted: str, cloud_name: str, background: bool) -> None:
     """Install the newest agent that the cloud offers. What fails on the way leaves the old one running."""
     own = invocation()
     installed = find_installation()
     own.prepare()
+    if background:
+        _leave(own, installed, wanted, cloud_name)
+        return
     with command_lock(own):
         version = _upgrade(own, installed, wanted, cloud_name)
     is_new = version != installed.version
     if own.console.is_json:
         own.console.document({"status": "upgraded" if is_new else "upToDate", "version": version})
     own.console.line(f"The agent is {'now' if is_new else 'already'} of version {version}")
+
+
+def _leave(own: Invocation, installed: Installation, wanted: str, cloud_name: str) -> None:
+    """Start the command once more, away from this terminal."""
+    given = (("--version", wanted), ("--cloud", cloud_name))
+    words = [word for flag, value in given if value for word in (flag, value)]
+    subprocess.Popen(  # noqa: S603 - our own program
+        [installed.program, "upgrade", *words],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    if own.console.is_json:
+        own.console.document({"status": "started", "log": str(own.paths.azcmagent_log)})
+    own.console.line(f"The upgrade goes on in the background; {own.paths.azcmagent_log} tells how it ends")
 
 
 def _upgrade(own: Invocation, installed: Installation, wanted: str, cloud_name: str) -> str:
