@@ -60,6 +60,13 @@ def test_the_scripts_are_clean_for_shellcheck(tmp_path: Path, text: str) -> None
     assert checked.returncode == 0, checked.stdout
 
 
+def test_a_password_for_the_services_environment_is_refused_with_a_better_place(tmp_path: Path) -> None:
+    refused = run(data_text("azcmagent_proxy"), tmp_path, "add", "http://user:hunter2@proxy.example:3128")
+    assert refused.returncode == 23
+    assert "proxy.credentials" in refused.stderr
+    assert "hunter2" not in refused.stdout + refused.stderr
+
+
 def test_no_placeholder_is_left() -> None:
     assert "@@" not in script()
     assert "@@" not in render_windows(PACKAGE, cloud())
