@@ -3,6 +3,7 @@
 import pytest
 
 from arcgate.core.daily_bytes import DAY
+from arcgate.core.snapshot import GroupLimits
 from arcgate.core.verdicts import Reason
 from arcgate.gateway.machine_limits import FORGET_ABOVE, MachineLimits, MostOfMachine
 
@@ -140,3 +141,30 @@ async def test_a_bandwidth_is_shared_by_the_tunnels_of_a_machine() -> None:
     meter.spend(1_000_000)
     assert not meter.may_carry(lambda: None)
     assert others.may_carry(lambda: None)
+
+
+def test_the_less_of_a_groups_limit_and_the_nodes_holds() -> None:
+    limits = make_limits(MostOfMachine(2, 1000))
+    few, many = GroupLimits(tunnels=1), GroupLimits(tunnels=9)
+    assert limits.begin("one", few) is None
+    refusal = limits.begin("one", few)
+    assert refusal is not None
+    assert refusal.detail == "this machine has 1 tunnels open"
+    limits.end("one")
+    assert limits.begin("one", many) is None
+    refusal = limits.begin("one", many)
+    assert refusal is not None
+    assert refusal.detail == "this machine has 2 tunnels open"
+
+
+def test_a_machine_that_leaves_its_groups_keeps_its_tunnels_and_gets_the_nodes_limits() -> None:
+    limits = make_limits(MostOfMachine(3, 1000))
+    assert limits.begin("one", GroupLimits(tunnels=1, daily_bytes=100)) is None
+    meter = limits.meter_of("one")
+    assert meter is not None
+    meter.spend(100)
+    refusal = limits.begin("one", GroupLimits(daily_bytes=100, tunnels=5))
+    assert refusal is None  # other limits begin a new count
+    assert limits.begin("one") is None
+    assert limits.meter_of("one") is None
+    assert begin(limits) == "this machine has 3 tunnels open"
