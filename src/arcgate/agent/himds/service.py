@@ -3,7 +3,6 @@
 import asyncio
 import os
 import random
-import signal
 import sys
 import time
 
@@ -17,8 +16,10 @@ from arcgate.agent.log_file import LogFile
 from arcgate.agent.machine_key import now
 from arcgate.agent.paths import AgentPaths
 from arcgate.agent.platform import current
+from arcgate.agent.platform.windows_services import run_as_service
 from arcgate.agent.service_notices import ServiceNotices
 from arcgate.agent.state import ServiceLock
+from arcgate.agent.stop_request import StopRequest
 from arcgate.core.errors import ArcgateError
 from arcgate.net.logs import configure_logging
 from arcgate.net.tasks import cancel, spawn
@@ -37,20 +38,31 @@ STOP_TIMEOUT = 4.0
     show_default=True,
     help="Least level that is logged.",
 )
+@click.option("--service", "is_service", is_flag=True, hidden=True, help="Windows' manager of services starts it.")
 @click.version_option(__version__, prog_name="himdsd")
-def main(log_level: str) -> None:
+def main(log_level: str, is_service: bool) -> None:
     """Keep this machine connected: heartbeat, settings, certificate. Runs until SIGTERM or Ctrl-C.
 
     It waits for 'azcmagent connect', and follows a later disconnect and connect by itself. It logs to standard
     error and to log/himds.log below /var/opt/azcmagent (AZCMAGENT_HOME moves that).
     """
+    request = StopRequest()
+    if is_service:
+        try:
+            sys.exit(run_as_service("himds", lambda: _run(log_level, request), request.ask))
+        except OSError as error:
+            sys.exit(f"himdsd: {error}")
+    _run(log_level, request)
+
+
+def _run(log_level: str, request: StopRequest) -> None:
     try:
         paths = AgentPaths.from_environment()
         paths.prepare()
         log = LogFile(paths.himds_log, sys.stderr)
         configure_logging(log_level, file=log.as_text())
         with ServiceLock(paths.himdsd_lock):
-            asyncio.run(_serve(paths, ServiceNotices.take(os.environ)))
+            asyncio.run(_serve(paths, ServiceNotices.take(os.environ), request))
     except ArcgateError as error:
         click.echo(error.one_line(), err=True)
         raise SystemExit(1) from None
@@ -61,11 +73,8 @@ def main(log_level: str) -> None:
         raise SystemExit(1) from None
 
 
-async def _serve(paths: AgentPaths, notices: ServiceNotices) -> None:
-    stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
+async def _serve(paths: AgentPaths, notices: ServiceNotices, request: StopRequest) -> None:
+    stopping = request.attach()
     world = World(now, random.random, asyncio.sleep, time.monotonic, current().facts(), dict(os.environ))
     work = spawn("himdsd", Daemon(paths, world).run())
     waiting = spawn("wait for the end", stopping.wait())

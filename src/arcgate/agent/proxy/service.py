@@ -1,9 +1,7 @@
 """The process `arcproxyd`: Arc Proxy in the foreground, under systemd, in a container or by hand."""
 
 import asyncio
-import contextlib
 import os
-import signal
 import socket
 import sys
 from collections.abc import Mapping
@@ -17,11 +15,13 @@ from arcgate.agent.log_file import LogFile
 from arcgate.agent.loopback import open_sockets
 from arcgate.agent.outbound import Outbound
 from arcgate.agent.paths import AgentPaths
+from arcgate.agent.platform.windows_services import run_as_service
 from arcgate.agent.proxy.arc_proxy import ArcProxy
 from arcgate.agent.proxy.callers import Callers
 from arcgate.agent.proxy.limits import ProxyLimits
 from arcgate.agent.service_notices import ServiceNotices
 from arcgate.agent.state import ArcProxyState, ServiceLock, write_arcproxy_state
+from arcgate.agent.stop_request import StopRequest
 from arcgate.agent.surroundings_watch import SurroundingsWatch
 from arcgate.core.errors import ArcgateError
 from arcgate.net import event_loop
@@ -38,42 +38,52 @@ POLL = 0.5
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--service", "is_service", is_flag=True, hidden=True, help="Windows' manager of services starts it.")
 @click.version_option(__version__, prog_name="arcproxyd")
-def main() -> None:
+def main(is_service: bool) -> None:
     """Carry this machine's requests: Arc Proxy, on 127.0.0.1:40343 (arcproxy.port). Runs until SIGTERM or Ctrl-C.
 
     It follows the settings, the goal and the certificate by itself. It logs one line for each request to
     log/arcproxy.log below /var/opt/azcmagent (AZCMAGENT_HOME moves that).
     """
+    request = StopRequest()
+    if is_service:
+        try:
+            sys.exit(run_as_service("arcproxy", lambda: _run(request), request.ask))
+        except OSError as error:
+            sys.exit(f"arcproxyd: {error}")
+    _run(request)
+
+
+def _run(request: StopRequest) -> None:
     paths = AgentPaths.from_environment()
     try:
         paths.prepare()
-        event_loop.run(run(paths))
+        event_loop.run(run(paths, request=request))
     except ArcgateError as error:
         sys.exit(f"arcproxyd: {error.one_line()}")
     except OSError as error:
         sys.exit(f"arcproxyd: {error.strerror}: {error.filename}")
 
 
-async def run(paths: AgentPaths, resolver: Resolver | None = None) -> None:
-    """Serve until SIGTERM or SIGINT; raises StateError when the port is taken or another arcproxyd runs."""
+async def run(paths: AgentPaths, resolver: Resolver | None = None, request: StopRequest | None = None) -> None:
+    """Serve until a signal or the request; raises StateError when the port is taken or another arcproxyd runs."""
     log = LogFile(paths.arcproxy_log)
     try:
         configure_logging(file=log.as_text())
         watch = SurroundingsWatch(paths)
         configure_logging(watch.settings.value.arcproxy_log_level, file=log.as_text())
-        await _serve(paths, watch, resolver or SystemResolver())
+        await _serve(paths, watch, resolver or SystemResolver(), request or StopRequest())
     finally:
         log.close()
 
 
-async def _serve(paths: AgentPaths, watch: SurroundingsWatch, resolver: Resolver) -> None:
+async def _serve(paths: AgentPaths, watch: SurroundingsWatch, resolver: Resolver, request: StopRequest) -> None:
     with ServiceLock(paths.arcproxyd_lock):
         sockets = open_sockets(watch.settings.value.arcproxy_port)
         use_all_descriptors()
         service = ArcProxyService(paths, watch, resolver, sockets)
-        stopping = asyncio.Event()
-        _on_signals(stopping)
+        stopping = request.attach()
         notices = ServiceNotices.take(os.environ)
         async with notices.alive():
             await service.start()
@@ -167,11 +177,3 @@ class ArcProxyService:
         if self._known_limits is None or self._known_limits[0] is not values:  # asked for several times a request
             self._known_limits = values, ProxyLimits.of(values)
         return self._known_limits[1]
-
-
-def _on_signals(stopping: asyncio.Event) -> None:
-    loop = asyncio.get_running_loop()
-    for one in (signal.SIGTERM, signal.SIGINT):
-        # Windows' loops have no signal handlers; its service manager ends the process.
-        with contextlib.suppress(NotImplementedError):
-            loop.add_signal_handler(one, stopping.set)
