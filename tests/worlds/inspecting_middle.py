@@ -13,6 +13,7 @@ from arcgate.net.listener import Listener, listen
 from arcgate.net.streams import ByteStream, SocketStream, StreamReset
 from arcgate.net.tasks import cancel, spawn
 from arcgate.net.tls import TlsStream, server_context
+from arcgate.wire.messages import MessageCodec
 from worlds.authority import Authority
 
 Change = Callable[[bytes], bytes]
@@ -65,6 +66,20 @@ class InspectingMiddle:
         while data := await source.receive():
             await sink.send(change(data))
         await sink.end()
+
+
+class Rewriter:
+    """Opens the messages of clients too, and sends on what `change` makes of their bytes."""
+
+    def __init__(self, change: Change) -> None:
+        self._change = change
+        self._near = MessageCodec(is_client=False)
+        self._far = MessageCodec(is_client=True)
+
+    def __call__(self, data: bytes) -> bytes:
+        if data.startswith(b"GET "):
+            return data
+        return b"".join(self._far.format(self._change(piece)) for piece in self._near.feed(data))
 
 
 async def _both(*ways: Coroutine[Any, Any, None]) -> None:

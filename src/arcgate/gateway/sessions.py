@@ -123,7 +123,8 @@ class Sessions:
         if head is None:
             return False
         is_known()
-        if head.target == CHANNEL_PATH and session.signed is None and not session.has_certificate:
+        is_bare = session.signed is None and not session.has_certificate
+        if head.method == "GET" and head.target == CHANNEL_PATH and is_bare:
             return await self._open_signed(session, head, reader.rest)
         if head.method in {"GET", "HEAD"} and head.target.startswith(b"/"):
             await self._serve_plain(session.client, head, session.prefix)

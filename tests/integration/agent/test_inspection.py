@@ -18,7 +18,7 @@ from arcgate.net.files import read_json, write_file, write_json
 from worlds.agent_machine import AgentMachine, address, agent_machine, echo, error_of, read_all, target
 from worlds.authority import Authority
 from worlds.gateway_node import NAME, GatewayNode, gateway_node
-from worlds.inspecting_middle import InspectingMiddle, inspecting_middle
+from worlds.inspecting_middle import InspectingMiddle, Rewriter, inspecting_middle
 
 pytestmark = pytest.mark.anyio
 
@@ -158,6 +158,29 @@ async def test_check_tells_inspection_that_is_allowed_from_one_that_is_not(enter
         assert "inspected by" in row.cells()[3]
         assert row.inspected_by
     assert (await enterprise.node.wait_for_record(Event.END)).authentication == "signature"
+
+
+async def test_a_target_that_is_changed_on_the_way_is_refused(enterprise: Enterprise) -> None:
+    enterprise.trust()
+    enterprise.middle.up = Rewriter(lambda data: data.replace(enterprise.place.encode(), b"127.0.0.1:9"))
+    assert error_of(await enterprise.connect())["code"] == Reason.PROOF_INVALID
+    assert (await enterprise.node.wait_for_record(Event.REFUSAL)).target == "127.0.0.1:9"
+
+
+async def test_a_request_that_is_repeated_on_the_way_is_refused(enterprise: Enterprise) -> None:
+    enterprise.trust()
+    requests: list[bytes] = []
+
+    def first_again(data: bytes) -> bytes:
+        if data.startswith(b"CONNECT "):
+            requests.append(data)
+            return requests[0]
+        return data
+
+    enterprise.middle.up = Rewriter(first_again)
+    assert await enterprise.carries(b"hello")
+    assert error_of(await enterprise.connect())["code"] == Reason.PROOF_INVALID
+    assert len(requests) == 2
 
 
 async def test_another_ca_than_the_trusted_one_stays_refused(enterprise: Enterprise, tmp_path: Path) -> None:

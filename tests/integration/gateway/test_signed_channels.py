@@ -256,6 +256,12 @@ async def test_a_plain_question_tells_the_nodes_own_certificate_and_whether_sign
     assert json.loads((await node.stranger().ask(request))[1])["signedChannels"] is False
 
 
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
+async def test_other_methods_on_the_channels_path_are_refused(node: GatewayNode, method: str) -> None:
+    head, _ = await node.stranger().ask(f"{method} /arcgate/channel HTTP/1.1\r\nHost: gw\r\n\r\n".encode())
+    assert head.status == 405
+
+
 async def test_channels_that_are_open_do_not_count_as_tunnels(
     node: GatewayNode, opener: SignedChannelOpener, place: str
 ) -> None:
