@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from worlds import ntlm_helper
+from worlds.kerberos import REALM, Realm
 from worlds.network import Host
 from worlds.network_inspection import INSPECTION_PORT, InspectingProxy
 from worlds.network_services import SQUID_PORT, Squid
@@ -17,7 +18,6 @@ from worlds.network_stage import GROUP, Stage
 USER, PASSWORD = "user", "SecREt01"
 NT_HASH = "cd06ca7c7e10c99b1d33b7485a2ed808"
 """MD4 of the password: the example of every description of NTLM."""
-REALM = "CORP.EXAMPLE"
 HELPERS = "/usr/lib/squid"
 
 
@@ -79,7 +79,7 @@ def squid_with_ntlm(stage: Stage, host: Host) -> Placed:
 def squid_with_negotiate(stage: Stage, host: Host) -> Placed:
     """Squid in a Kerberos realm; the machine has a keytab, and Kerberos' server is beside Squid."""
     name = "squid.corp.example"
-    kerberos = _Kerberos(host).start()
+    kerberos = _realm(host)
     service = kerberos.keytab(f"HTTP/{name}")
     shutil.chown(service, "proxy")
     squid = _squid(
@@ -176,46 +176,13 @@ def _credentials(stage: Stage, host: Host, line: str) -> str:
     return str(file)
 
 
-@dataclass
-class _Kerberos:
-    """A key distribution centre with a realm of its own."""
+def _realm(host: Host) -> Realm:
+    """Return a realm whose server runs on the host."""
 
-    host: Host
+    def run(argv: tuple[str, ...], environment: dict[str, str]) -> None:
+        host.run(*argv, timeout=60, **environment).succeeded()
 
-    @property
-    def environment(self) -> dict[str, str]:
-        folder = self._folder
-        return {"KRB5_CONFIG": str(folder / "krb5.conf"), "KRB5_KDC_PROFILE": str(folder / "kdc.conf")}
-
-    def _run(self, *argv: str) -> None:
-        self.host.run(*argv, timeout=60, **self.environment).succeeded()
-
-    def start(self) -> "_Kerberos":
-        """Make the realm, start its server and wait until it listens."""
-        folder = self._folder
-        folder.mkdir()
-        (folder / "krb5.conf").write_text(
-            f"[libdefaults]\n default_realm = {REALM}\n dns_lookup_realm = false\n dns_lookup_kdc = false\n"
-            " dns_canonicalize_hostname = false\n rdns = false\n udp_preference_limit = 1\n"
-            f"[realms]\n {REALM} = {{\n  kdc = {self.host.address}:88\n }}\n"
-            f"[domain_realm]\n .corp.example = {REALM}\n"
-        )
-        (folder / "kdc.conf").write_text(
-            f"[kdcdefaults]\n kdc_listen = 88\n kdc_tcp_listen = 88\n"
-            f"[realms]\n {REALM} = {{\n  database_name = {folder}/principal\n  key_stash_file = {folder}/stash\n }}\n"
-        )
-        self._run("kdb5_util", "create", "-s", "-r", REALM, "-P", "master")
-        service = self.host.start("kdc", "krb5kdc", "-n", **self.environment)
-        service.ready_when(lambda: self.host.listens(88), "it listens")
-        return self
-
-    def keytab(self, principal: str) -> Path:
-        """Make a principal with random keys and return the file with them."""
-        file = self._folder / f"{principal.replace('/', '-')}.keytab"
-        for query in (f"addprinc -randkey {principal}", f"ktadd -k {file} {principal}"):
-            self._run("kadmin.local", "-r", REALM, "-q", query)
-        return file
-
-    @property
-    def _folder(self) -> Path:
-        return self.host.folder / "kerberos"
+    realm = Realm(host.folder / "kerberos", host.address, 88, run).make()
+    service = host.start("kdc", *realm.server, **realm.environment)
+    service.ready_when(lambda: host.listens(88), "it listens")
+    return realm

@@ -6,9 +6,13 @@ each machine. Only the few functions that a client's first token needs are calle
 
 import ctypes
 import ctypes.util
+import hashlib
+import os
 from functools import cache
+from pathlib import Path
 from typing import Any
 
+from arcgate.net.files import signature_of
 from arcgate.wire.proxy_authentication import MechanismError
 
 LIBRARIES = ("libgssapi_krb5.so.2", "libgssapi_krb5.dylib")
@@ -48,6 +52,7 @@ def _oid(encoded: bytes) -> _Oid:
     return _Oid(len(encoded), encoded)
 
 
+_KERBEROS = _oid(bytes.fromhex("2a864886f712010202"))
 _SPNEGO = _oid(bytes.fromhex("2b0601050502"))
 _SERVICE_NAME = _oid(bytes.fromhex("2a864886f71201020104"))
 _USER_NAME = _oid(bytes.fromhex("2a864886f71201020101"))
@@ -97,10 +102,14 @@ class Negotiation:
 
     def _token(self, calls: "_Calls") -> bytes:
         if self._keytab:
+            if not os.access(self._keytab, os.R_OK):
+                remedy = "Let the agent's services read it, or correct the setting proxy.keytab."
+                raise MechanismError(f"the keytab {self._keytab} can't be read", remedy)
             credential = calls.credential_of_keytab(self._keytab)
         elif self._password:
             credential = calls.credential_of_password(self._user, self._password)
         else:
+            calls.require_ticket()
             credential = ctypes.c_void_p()  # the ticket cache's
         return calls.first_token(credential, f"HTTP@{self._host}")
 
@@ -121,17 +130,29 @@ class _Calls:
                 getattr(self._library, function)(ctypes.byref(self._minor), ctypes.byref(handle), *more)
 
     def credential_of_keytab(self, keytab: str) -> ctypes.c_void_p:
-        """Return a credential of the keytab's first principal, in memory alone."""
+        """Return a credential of the keytab's first principal; its tickets are kept in memory alone."""
+        self._from_keytab(keytab, _KERBEROS)  # SPNEGO doesn't tell what is wrong with a keytab
+        return self._from_keytab(keytab, _SPNEGO)
+
+    def _from_keytab(self, keytab: str, mechanism: _Oid) -> ctypes.c_void_p:
         elements = (_StoreElement * 2)(
-            _StoreElement(b"client_keytab", f"FILE:{keytab}".encode()), _StoreElement(b"ccache", b"MEMORY:arcgate")
+            _StoreElement(b"client_keytab", f"FILE:{keytab}".encode()),
+            _StoreElement(b"ccache", f"MEMORY:{_name_of(keytab)}".encode()),
         )
         store = _Store(len(elements), elements)
         credential = self._handle("gss_release_cred")
-        wanted = ctypes.byref(_OidSet(1, ctypes.pointer(_SPNEGO)))
+        wanted = ctypes.byref(_OidSet(1, ctypes.pointer(mechanism)))
         # No name, any lifetime, and nobody asks what it became.
         what = (None, ctypes.c_uint32(0xFFFFFFFF), wanted, _INITIATE, ctypes.byref(store))
         self._call("gss_acquire_cred_from", *what, ctypes.byref(credential), None, None)
         return credential
+
+    def require_ticket(self) -> None:
+        """Look for a ticket: what is missing is only told when Kerberos is asked by itself."""
+        credential = self._handle("gss_release_cred")
+        wanted = ctypes.byref(_OidSet(1, ctypes.pointer(_KERBEROS)))
+        what = (None, ctypes.c_uint32(0xFFFFFFFF), wanted, _INITIATE)
+        self._call("gss_acquire_cred", *what, ctypes.byref(credential), None, None)
 
     def credential_of_password(self, user: str, password: str) -> ctypes.c_void_p:
         """Return a credential for a principal's password."""
@@ -187,6 +208,11 @@ class _Calls:
             return ctypes.string_at(text.value, text.length).decode("utf-8", "replace").rstrip("\0")
         finally:
             self._library.gss_release_buffer(ctypes.byref(unused), ctypes.byref(text))
+
+
+def _name_of(keytab: str) -> str:
+    """Return a name for the tickets of a keytab, which lasts as long as the file stays the same."""
+    return hashlib.sha256(repr((keytab, signature_of(Path(keytab)))).encode()).hexdigest()[:32]
 
 
 def _text(text: str) -> _Buffer:
