@@ -93,7 +93,9 @@ def propose(
 @_since
 @_until
 @click.option("--subscription", metavar="NAME_OR_ID", help="Default: the current one.")
-@click.option("-o", "--output", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@click.option(
+    "-o", "--output", "form", type=click.Choice(["table", "json"]), default="table", help="Form of the output."
+)
 def replay(draft: Path, since: str, until: str | None, subscription: str | None, form: str) -> None:
     """Show which machines, targets and bytes a draft would have cut. Exit code 1 when there are any."""
     body = {"draft": _without_evidence(draft).to_json(), **_times(since, until)}

@@ -180,7 +180,7 @@ class Routing:
             return Route(Way.GATEWAY, "it belongs to the control plane", rule)
         if rule := self._rule("allowed", self.goal.allowed, target):
             return Route(Way.GATEWAY, "the gateway allows it", rule)
-        if self.goal.takes_all:
+        if self.goal.takes_all and _may_be_public(target):
             return Route(Way.GATEWAY, "the gateway is in audit mode")
         return self._without_gateway(target, "the gateway does not carry it")
 
@@ -220,6 +220,11 @@ class Routing:
 
 def _is_own_machine(target: Target) -> bool:
     return classify(ip_address(str(target.host))) in {AddressClass.LOOPBACK, AddressClass.UNSPECIFIED}
+
+
+def _may_be_public(target: Target) -> bool:
+    """Say whether a gateway in audit mode could reach the target: private addresses are never only observed."""
+    return not target.is_literal or classify(ip_address(str(target.host))) is AddressClass.PUBLIC
 
 
 def parse_proxy_bypass(values: tuple[str, ...] | list[str]) -> tuple[EndpointPattern, ...]:

@@ -1,6 +1,7 @@
 """Arc Proxy's routes."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -74,6 +75,21 @@ def test_the_gateway_is_used_when_associated_unless_the_machine_says_direct(
     routing = Routing(goal, connection_type)
     assert routing.uses_gateway is uses
     assert (routing.route(target("x.monitoring.azure.com")).way is Way.GATEWAY) is uses
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("example.org", Way.GATEWAY),
+        ("8.8.8.8:53", Way.GATEWAY),
+        ("x.monitoring.azure.com:80", Way.GATEWAY),
+        ("10.20.1.1", Way.DIRECT),
+        ("skip.monitoring.azure.com", Way.DIRECT),
+        ("169.254.169.254:80", Way.REFUSE),
+    ],
+)
+def test_a_gateway_in_audit_mode_takes_all_that_it_could_reach(host: str, expected: Way) -> None:
+    assert way(host, replace(GOAL, takes_all=True)) is expected
 
 
 def test_a_reason_tells_why_a_route_was_taken() -> None:
@@ -152,7 +168,9 @@ def test_a_value_of_proxy_bypass_that_is_no_pattern_is_refused(value: str) -> No
         parse_proxy_bypass(["ARM", value])
 
 
-@pytest.mark.parametrize("goal", [GOAL, Goal(), Goal(revision=3, gateway_host="h.example", gateway_port=8443)])
+@pytest.mark.parametrize(
+    "goal", [GOAL, Goal(), replace(GOAL, takes_all=True), Goal(revision=3, gateway_host="h.example", gateway_port=8443)]
+)
 def test_a_goal_read_from_its_json_is_the_same(goal: Goal) -> None:
     assert Goal.from_json(json.loads(json.dumps(goal.to_json()))) == goal
 

@@ -1,14 +1,18 @@
 """Learn, propose, review, enforce: through a gateway node and a control plane."""
 
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from arcgate.control.arm.roles import GATEWAY_OPERATOR, READER
+from arcgate.control.audit.retention import forget_revisions
 from worlds.authority import Authority
+from worlds.control_plane import MACHINES
 from worlds.databases import Database
-from worlds.policy_run import PolicyRun, policy_run
+from worlds.policy_run import ARCGATE, PROVIDER, PolicyRun, policy_run
 
 pytestmark = pytest.mark.anyio
 
@@ -138,6 +142,37 @@ async def test_the_policy_goes_back_to_any_revision_and_its_history_says_who_cha
     await run.follow()
     assert await run.fetch("web", "pas.windows.net:443") == 403
     assert [one.name for one in run.node.policy.snapshot.machine_groups.values()] == ["few"]
+
+
+async def test_a_machine_whose_tags_change_moves_between_groups(run: PolicyRun) -> None:
+    await run.put("machineGroups", "Sql", tags={"role": "sql"}, allowedFeatures=["ArcData"])
+    assert await run.fetch("web", "pas.windows.net:443") == 200
+    for tags, status in (({"role": "sql"}, 403), ({}, 200)):
+        assert (await run.control.arm("PATCH", f"{MACHINES}/web", {"tags": tags})).status == 200
+        await run.follow()
+        assert await run.fetch("web", "pas.windows.net:443") == status
+
+
+async def test_history_is_forgotten_after_its_time(run: PolicyRun) -> None:
+    assert (await run.ask("GET", "policyRevisions"))["value"] != []
+    store, now = run.control.context.store, run.control.clock()
+    await forget_revisions(store, now - timedelta(days=1))
+    assert (await run.ask("GET", "policyRevisions"))["value"] != []
+    await forget_revisions(store, now + timedelta(days=1))
+    assert (await run.ask("GET", "policyRevisions"))["value"] == []
+
+
+async def test_questions_about_what_one_may_not_see_are_answered_like_what_does_not_exist(run: PolicyRun) -> None:
+    stranger = await run.control.principal(GATEWAY_OPERATOR, f"{run.gateway_id.rpartition('/providers/')[0]}")
+    other, _ = await run.control.other_tenant()
+    for caller, status in ((stranger, 403), (other, 404)):
+        reply = await run.control.arm(
+            *("POST", f"{PROVIDER}/policyProposal", {"gateway": run.gateway_id}), caller=caller, version=ARCGATE
+        )
+        assert reply.status == status
+    reader = await run.control.principal(READER)
+    rollback = f"{PROVIDER}/policyRevisions/1/rollback"
+    assert (await run.control.arm("POST", rollback, {}, caller=reader, version=ARCGATE)).status == 403
 
 
 async def test_an_explanation_names_rule_group_gateway_and_revision(run: PolicyRun) -> None:

@@ -136,3 +136,22 @@ def test_names_that_skip_the_gateway_come_with_it() -> None:
     with_bypass = replace(entry, body={**entry.body, "bypass": ["login.microsoftonline.com"]})
     assert goal(machine(5, "abc"), with_bypass).bypass == ("login.microsoftonline.com",)
     assert goal(machine(5, None), with_bypass).bypass == ()
+
+
+def test_a_gateway_in_audit_mode_takes_all_and_names_on_trial_are_allowed() -> None:
+    def with_policy(**policy: Any) -> Entry:
+        known = gateway(3, "Core")
+        return replace(known, body={**(known.body or {}), "policy": policy})
+
+    assert not goal(machine(2, "abc"), gateway(3, "Core")).takes_all
+    assert goal(machine(2, "abc"), with_policy(mode="audit")).takes_all
+    on_trial = goal(machine(2, "abc"), with_policy(auditedFeatures=["Monitor", "own"]), endpoint_set(9))
+    assert not on_trial.takes_all
+    assert {"*.monitor.azure.test", "10.0.0.0/8:1433"} <= set(texts(on_trial))
+    assert on_trial.revision == 9
+
+
+def test_a_pinned_wildcard_is_told_as_what_remains_of_it() -> None:
+    known = gateway(3, "Monitor")
+    pinned = replace(known, body={**(known.body or {}), "policy": {"pins": {"*.monitor.azure.test": ["mine"]}}})
+    assert texts(goal(machine(2, "abc"), pinned)) == ["mine.monitor.azure.test", "management.azure.test"]
