@@ -126,7 +126,9 @@ def test_a_gateway_lives_from_its_creation_to_its_deletion(sandbox: SandboxProce
     assert made["properties"]["gatewayEndpoint"].endswith(".gw.sandbox.arcgate.test")
     assert made["tags"] == {"a": "1", "b": "2"}
     assert "edge" in [one["name"] for one in sandbox.arcgate("gateway", "list").json()]
-    updated = sandbox.arcgate("gateway", "update", *GATEWAY, "--allowed-features", "Monitor", "Defender").json()
+    change = ("--allowed-features", "Monitor", "Defender", "--hand-over", "bulk")
+    updated = sandbox.arcgate("gateway", "update", *GATEWAY, *change).json()
+    assert updated["properties"]["handOver"] == "bulk"
     assert updated["properties"]["allowedFeatures"] == ["Monitor", "Defender"]
     assert updated["tags"] == {"a": "1", "b": "2"}
     table = sandbox.arcgate("gateway", "list", "-o", "table").output

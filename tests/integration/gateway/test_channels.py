@@ -176,9 +176,9 @@ async def test_the_strictest_of_node_gateway_and_machine_is_agreed_on(
         channel = await node.enrol().open()
         await channel.send(offer(f"127.0.0.1:{port}", **{FRAMES_FIELD: FRAMES_VERSION, HAND_OVER_FIELD: offered}))
         head, _ = await read_head(channel)
+        await channel.close()
         assert head.status == 200
         assert head.first(HAND_OVER_FIELD.lower()) == agreed
-        await channel.close()
 
 
 async def test_an_idle_channel_of_a_machine_ends_without_a_word(authority: Authority, tmp_path: Path) -> None:
