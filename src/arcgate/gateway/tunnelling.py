@@ -158,7 +158,11 @@ class Tunnelling:
         if check is ServerNameCheck.ENFORCE:
             tunnel.end_detail = difference
             return False
-        self._accounting.observe(tunnel, Verdict(Reason.SERVER_NAME_DIFFERS, detail=difference))
+        try:
+            self._accounting.observe(tunnel, Verdict(Reason.SERVER_NAME_DIFFERS, detail=difference))
+        except SpoolFull as error:
+            tunnel.end_detail = f"{difference}; not recorded: {error}"
+            return False
         return True
 
     async def refuse(self, client: ByteStream, tunnel: Tunnel, verdict: Verdict) -> None:
