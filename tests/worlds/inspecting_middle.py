@@ -63,9 +63,12 @@ class InspectingMiddle:
 
     @staticmethod
     async def _carry(source: ByteStream, sink: ByteStream, change: Change) -> None:
-        while data := await source.receive():
-            await sink.send(change(data))
-        await sink.end()
+        try:
+            while data := await source.receive():
+                await sink.send(change(data))
+            await sink.end()
+        except StreamReset:  # what broke on one side breaks on the other
+            sink.abort()
 
 
 class Rewriter:

@@ -298,6 +298,13 @@ def test_what_is_no_answer_is_refused_at_once(data: bytes) -> None:
         read_answer(*one_by_one(data))
 
 
+def test_an_answer_that_switches_protocols_is_the_last_of_http() -> None:
+    reader = ResponseReader()
+    head = reader.feed(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\nrest")
+    assert head is not None
+    assert (head.status, head.first("upgrade"), reader.rest) == (101, "x", b"rest")
+
+
 def test_interim_answers_are_passed_over_however_they_are_split() -> None:
     data = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" + ANSWER
     whole = read_answer(data)
