@@ -5,37 +5,51 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from worlds.bare_system import BareSystem, bare_system, build_packages
-from worlds.network_processes import execute
+from worlds.network_processes import Finished, execute
 from worlds.network_services import digest, digest_of_known_bytes
-from worlds.network_stage import ALLOWED_TARGETS, Stage, stage
+from worlds.network_stage import ALLOWED_TARGETS, GROUP, LOCATION, Stage, stage
 from worlds.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(400)
 
 
 @dataclass
-class Installed:
-    """A minimal system whose agent came from the gateway."""
+class Onboarded:
+    """A minimal system that was connected by an onboarding script."""
 
     stage: Stage
     system: BareSystem
-    gateway: dict[str, str]
-    name: str
+    gateway: dict[str, Any]
+    script: Path
+    secret: str
 
-    def install(self) -> str:
-        """Run the installer that the gateway gives."""
-        ca = self.system.put(self.stage.control.ca_file)
-        url = f"https://{self.name}/azcmagent-linux"
-        self.system.run("curl", "-sSf", "--cacert", ca, "-o", "/root/install.sh", url).succeeded()
-        return self.system.run("sh", "/root/install.sh", timeout=180).succeeded().output
+    def run_script(self, name: str = "onboard.sh") -> Finished:
+        """Run the script (or a copy of it) as the system's root."""
+        secret = {"AZCMAGENT_SERVICE_PRINCIPAL_SECRET": self.secret}
+        return self.system.run("sh", f"/root/{name}", timeout=240, **secret)
 
     def installed_version(self) -> str:
         asked = self.system.run("dpkg-query", "--show", "--showformat=${Version} ${Status}", "azcmagent")
         return asked.succeeded().output
+
+
+def prepared(built: Stage, system: BareSystem) -> Onboarded:
+    """Have the operator make an onboarding script for the system."""
+    gateway = built.create_gateway("edge")
+    role = ("--name", "bare", "--role", "Azure Connected Machine Onboarding")
+    made = built.operator.ask("service-principal", "create", *role)
+    script = system.root / "root/onboard.sh"
+    where = ("--resource-group", GROUP, "--location", LOCATION, "--resource-name", "bare")
+    who = ("--service-principal", made["clientId"], "--gateway-id", gateway["id"], "--tags", "City=Bern Ost")
+    options = ("--os", "linux", *where, *who, "--file", str(script))
+    built.operator.arcgate("onboarding-script", *options).succeeded()
+    system.know(gateway["properties"]["gatewayEndpoint"], built.gateway.host)
+    return Onboarded(built, system, gateway, script, made["clientSecret"])
 
 
 @pytest.fixture(scope="module")
@@ -44,47 +58,24 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def installed(packages: Path) -> Iterator[Installed]:
+def onboarded(packages: Path) -> Iterator[Onboarded]:
     with stage(squid=False) as built, bare_system(built.machine.host) as system:
         shutil.copytree(packages, built.control.state / "packages")
-        gateway = built.create_gateway("edge")
-        found = Installed(built, system, gateway, gateway["properties"]["gatewayEndpoint"])
-        system.know(found.name, built.gateway.host)
-        for target in ALLOWED_TARGETS:
-            system.know(target, built.target.host)
-        found.install()
+        found = prepared(built, system)
+        found.run_script().succeeded()
         yield found
 
 
-def test_the_agent_needs_no_python_on_the_machine(installed: Installed) -> None:
-    root = installed.system.root
+def test_the_agent_needs_no_python_on_the_machine(onboarded: Onboarded) -> None:
+    root = onboarded.system.root
     assert not [one for one in (root / "usr/bin").iterdir() if one.name.startswith("python")]
-    assert installed.installed_version().endswith("install ok installed")
-    said = installed.system.run("/usr/bin/azcmagent", "version").succeeded().output
-    assert installed.installed_version().split()[0] in said
+    assert onboarded.installed_version().endswith("install ok installed")
+    said = onboarded.system.run("/usr/bin/azcmagent", "version").succeeded().output
+    assert onboarded.installed_version().split()[0] in said
 
 
-def test_it_connects_and_carries_the_traffic_of_curl(installed: Installed) -> None:
-    built, system = installed.stage, installed.system
-    admin = built.control.initial_admin
-    role = ("--name", "bare", "--role", "Azure Connected Machine Onboarding")
-    made = built.operator.ask("service-principal", "create", *role)
-    secret = system.root / "root/secret.json"
-    secret.touch(mode=0o600)
-    secret.write_text(json.dumps({"service-principal-secret": made["clientSecret"]}))
-    who = (
-        "--service-principal-id",
-        made["clientId"],
-        "--tenant-id",
-        admin["tenantId"],
-        "--config",
-        "/root/secret.json",
-    )
-    where = ("--subscription-id", admin["subscriptionId"], "--resource-group", "servers", "--location", "eastus")
-    what = ("--resource-name", "bare", "--gateway-id", installed.gateway["id"])
-    system.run("azcmagent", "connect", *who, *where, *what, timeout=120).succeeded()
-    system.run("azcmagent", "config", "set", "connection.type", "gateway").succeeded()
-
+def test_it_is_connected_and_carries_the_traffic_of_curl(onboarded: Onboarded) -> None:
+    built, system = onboarded.stage, onboarded.system
     log = system.root / "var/opt/azcmagent/log"
     built.net.further_logs += [log / name for name in ("arcproxy.log", "himds.log")]
     services = [
@@ -104,20 +95,38 @@ def test_it_connects_and_carries_the_traffic_of_curl(installed: Installed) -> No
     assert "/machines/bare" in str(record)
 
 
-def test_installing_again_keeps_what_the_machine_is(installed: Installed) -> None:
-    home = installed.system.root / "var/opt/azcmagent"
+def test_the_script_changes_nothing_on_a_machine_that_is_connected(onboarded: Onboarded) -> None:
+    assert "nothing was changed" in onboarded.run_script().succeeded().output
+
+
+def test_a_step_that_fails_is_told_to_the_cloud_through_the_gateway_alone(onboarded: Onboarded) -> None:
+    text = onboarded.script.read_text().replace("azcmagent-linux", "azcmagent-lynux")
+    text = text.replace("if is_connected; then", "if false; then")
+    onboarded.script.with_name("broken.sh").write_text(text)
+    assert onboarded.run_script("broken.sh").code == 1
+    server = onboarded.stage.control.service
+    wait_until(lambda: "DownloadScriptFailed" in server.words, "the report is in the server's log")
+
+
+def test_installing_again_keeps_what_the_machine_is(onboarded: Onboarded) -> None:
+    system = onboarded.system
+    home = system.root / "var/opt/azcmagent"
     kept = [home / name for name in ("certs/machine.key", "certs/machine.pem", "agentconfig.json", "localconfig.json")]
     before = [(one.read_bytes(), one.stat().st_mode, one.stat().st_uid) for one in kept]
-    installed.install()
+    ca = system.put(onboarded.stage.control.ca_file)
+    name = onboarded.gateway["properties"]["gatewayEndpoint"]
+    url = f"https://{name}/azcmagent-linux"
+    system.run("curl", "-sSf", "--cacert", ca, "-o", "/root/install.sh", url).succeeded()
+    system.run("sh", "/root/install.sh", timeout=180).succeeded()
     assert [(one.read_bytes(), one.stat().st_mode, one.stat().st_uid) for one in kept] == before
 
 
-def test_removal_keeps_the_identity_and_purging_ends_it(installed: Installed) -> None:
-    home = installed.system.root / "var/opt/azcmagent"
-    installed.system.run("dpkg", "--remove", "azcmagent").succeeded()
-    assert not (installed.system.root / "usr/bin/azcmagent").is_symlink()
+def test_removal_keeps_the_identity_and_purging_ends_it(onboarded: Onboarded) -> None:
+    home = onboarded.system.root / "var/opt/azcmagent"
+    onboarded.system.run("dpkg", "--remove", "azcmagent").succeeded()
+    assert not (onboarded.system.root / "usr/bin/azcmagent").is_symlink()
     assert (home / "certs/machine.key").exists()
-    installed.system.run("dpkg", "--purge", "azcmagent").succeeded()
+    onboarded.system.run("dpkg", "--purge", "azcmagent").succeeded()
     assert not home.exists()
 
 
