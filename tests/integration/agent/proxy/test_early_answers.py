@@ -153,7 +153,7 @@ async def test_without_the_setting_or_a_warm_channel_the_client_waits_for_the_ga
     await warm(machine, scripted.port)
     if setting == "off":
         machine.set(arcproxy_earlyanswer=False)
-    scripted.answers[APP] = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n"
+    scripted.answers[APP] = b"HTTP/1.1 403 No\r\nArcgate-Reason: target_not_allowed\r\nContent-Length: 0\r\n\r\n"
     assert (await machine.ask(connect_head(APP))).startswith(b"HTTP/1.1 403 ")
 
 
