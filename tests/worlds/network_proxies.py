@@ -3,6 +3,7 @@
 A further kind is a function that puts its proxy and returns what a machine behind it is to know.
 """
 
+import re
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -146,6 +147,29 @@ def inspecting_proxy(stage: Stage, host: Host) -> Placed:
     return Placed(((host, INSPECTION_PORT),), settings, authentication="signature")
 
 
+def second_of_two(stage: Stage, host: Host) -> Placed:
+    """tinyproxy with a password, named after a proxy that is dead."""
+    dns, port = stage.name_server.host, 8888
+    host.resolve_by(dns)
+    host.firewall(allow=[(stage.gateway.host, 443), (dns, 53, "udp"), (dns, 53, "tcp")])
+    log, file = host.folder / "tinyproxy.log", host.folder / "tinyproxy.conf"
+    file.write_text(
+        f"Port {port}\nListen {host.address}\nConnectPort 443\nBasicAuth {USER} {PASSWORD}\nTimeout 600\n"
+        f'LogFile "{log}"\nLogLevel Connect\nMaxClients 100\n'
+    )
+    host.start("tinyproxy", "tinyproxy", "-d", "-c", str(file)).ready_when(lambda: host.listens(port), "it listens")
+
+    def requests() -> list[str]:
+        asked = re.findall(r"Established connection to host \"([^\"]+)\"", log.read_text())
+        return [f"200 CONNECT {name}:443" for name in asked]
+
+    settings = {
+        "proxy.url": f"http://{host.address}:{SQUID_PORT},http://{host.address}:{port}",
+        "proxy.credentials": _credentials(stage, host, f"{USER}:{PASSWORD}"),
+    }
+    return Placed(((host, SQUID_PORT), (host, port)), settings, requests=requests)
+
+
 KINDS: Mapping[str, Put] = {
     "none": no_proxy,
     "squid": plain_squid,
@@ -153,6 +177,7 @@ KINDS: Mapping[str, Put] = {
     "ntlm": squid_with_ntlm,
     "negotiate": squid_with_negotiate,
     "https": https_proxy,
+    "second": second_of_two,
     "inspects": inspecting_proxy,
 }
 """Every kind of proxy that the matrix goes through, by a name of at most nine letters."""

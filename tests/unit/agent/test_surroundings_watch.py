@@ -148,8 +148,9 @@ def test_several_proxies_come_with_the_credentials_of_their_file(paths: AgentPat
     assert watch.current.proxy.user == ""
     write_file(paths.proxy_credentials, "user:secret\n")
     assert watch.refresh()
+    assert watch.current.proxy is not None
     proxies = (watch.current.proxy, *watch.current.further_proxies)
-    assert [(str(one), one.user, one.password) for one in proxies if one] == [
+    assert [(str(one), one.user, one.password) for one in proxies] == [
         ("http://one:3128", "user", "secret"),
         ("https://two:3129", "user", "secret"),
     ]
