@@ -39,9 +39,10 @@ class Offboarding:
 
 
 def remove_local_state(paths: AgentPaths) -> None:
-    """Remove identity, goal, certificate and key; settings and logs stay. Identity first: the services stop at that."""
+    """Remove identity, goals, certificate and key; settings and logs stay. Identity first: services stop at that."""
     identity_file(paths).remove()
-    for path in (paths.goal, paths.machine_certificate, paths.machine_key, paths.himds_state):
+    extensions = (paths.extensions, paths.extension_statuses)
+    for path in (paths.goal, *extensions, paths.machine_certificate, paths.machine_key, paths.himds_state):
         path.unlink(missing_ok=True)
     if paths.tokens.is_dir():
         for challenge in paths.tokens.glob("*.key"):

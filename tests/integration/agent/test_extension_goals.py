@@ -13,6 +13,7 @@ import pytest
 
 from arcgate.agent.connect import Onboarding
 from arcgate.agent.connect_request import parse_request
+from arcgate.agent.disconnect import remove_local_state
 from arcgate.agent.extension_state import WantedExtension, read_wanted_extensions, write_extension_statuses
 from arcgate.agent.himds import session as session_module
 from arcgate.agent.himds.daemon import Daemon
@@ -107,6 +108,8 @@ async def test_an_extension_comes_changes_and_goes(cloud: AgentCloud, paths: Age
         assert wanted(paths)[0].open_protected(key, identity.vm_id) == {"workspaceKey": "hunter2"}
         await cloud.plane.arm("DELETE", f"{PLACE}/AMA")
         await until(lambda: wanted(paths) == [])
+    remove_local_state(paths)
+    assert read_wanted_extensions(paths) is None
 
 
 async def test_what_came_of_it_is_shown_by_the_resource(cloud: AgentCloud, paths: AgentPaths) -> None:

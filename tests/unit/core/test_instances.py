@@ -35,10 +35,17 @@ def test_clones_with_one_memory_are_found_by_their_counts() -> None:
     assert after(("a", 5), ("a", 5), ("a", 6), ("a", 6)).is_conflict
 
 
-@pytest.mark.parametrize("beats", [(("a", 1), ("b", 1), ("a", 2), ("b", 2), ("b", 3)), (("a", 5), ("a", 3), ("a", 4))])
+@pytest.mark.parametrize(
+    "beats",
+    [
+        (("before", 7), ("after", 1), ("before", 8)),
+        (("restored", 5), ("restored", 3), ("restored", 4), ("restored", 5)),
+    ],
+    ids=["a request of before a restart that was late", "a snapshot with its memory"],
+)
 def test_one_sign_alone_is_no_conflict(beats: tuple[tuple[str, int], ...]) -> None:
-    once = beats if len(beats) == 3 else beats[:3]
-    assert not after(*once).is_conflict
+    found = after(*beats)
+    assert (found.signs, found.is_conflict) == (1, False)
 
 
 def test_a_conflict_lasts_until_one_alone_has_been_heard_for_long_enough() -> None:
