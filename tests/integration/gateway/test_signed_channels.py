@@ -15,7 +15,7 @@ from arcgate.core.verdicts import EndReason, Reason
 from arcgate.net.streams import ByteStream, StreamReset
 from arcgate.wire.heads import ResponseHead
 from worlds.authority import Authority
-from worlds.gateway_node import GatewayNode, connect_request, gateway_node, target
+from worlds.gateway_node import Client, GatewayNode, Machines, connect_request, gateway_node, target
 from worlds.signed_client import SignedChannelOpener, SignedClient, key_of
 from worlds.waiting import until
 
@@ -203,6 +203,16 @@ async def test_a_certificate_of_another_authority_opens_no_channel(
     chain, _ = authority.issue("machine.test")
     der = x509.load_pem_x509_certificate(chain.read_bytes()).public_bytes(Encoding.DER)
     _, head, _ = await opener.upgrade(node.stranger(), der)
+    assert (head.status, reason_of(head)) == (403, Reason.CERTIFICATE_UNSUITABLE)
+
+
+async def test_a_machines_certificate_of_another_cloud_opens_no_channel(
+    node: GatewayNode, opener: SignedChannelOpener, tmp_path: Path
+) -> None:
+    machine = node.enrol()
+    certificate, serial = Machines(tmp_path).issue(machine.machine_id)
+    stranger = Client(node, certificate, machine.machine_id, serial)
+    _, head, _ = await opener.upgrade(stranger, key_of(stranger)[1])
     assert (head.status, reason_of(head)) == (403, Reason.CERTIFICATE_UNSUITABLE)
 
 
