@@ -34,9 +34,7 @@ class Trust:
 
     def inspected(self, inspection_ca: str) -> ssl.SSLContext:
         """Return a context that trusts nobody but who inspects TLS; raises StateError (TLS_FILE_UNUSABLE)."""
-        return self._get(
-            (inspection_ca, "inspected"), lambda: client_context(ca_pem=inspection_ca, with_system=False)
-        )
+        return self._get((inspection_ca, "inspected"), lambda: client_context(ca_pem=inspection_ca, with_system=False))
 
     def _get(self, key: tuple[object, ...], make: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
         if (known := self._kept.get(key)) is not None:
