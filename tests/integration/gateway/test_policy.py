@@ -13,10 +13,22 @@ import pytest
 from arcgate.core.audit import Event
 from arcgate.core.snapshot import Kind
 from arcgate.core.verdicts import EndReason, Reason
+from arcgate.net.channel import ChannelTunnel
 from arcgate.net.dialer import dial
 from arcgate.net.streams import ByteStream, StreamReset
+from arcgate.wire.frames import FRAMES_FIELD, FRAMES_VERSION
 from worlds.authority import Authority
-from worlds.gateway_node import GATEWAY_ID, PREFIX, TENANT, Client, GatewayNode, gateway_node, target
+from worlds.gateway_node import (
+    GATEWAY_ID,
+    PREFIX,
+    TENANT,
+    Client,
+    GatewayNode,
+    connect_request,
+    gateway_node,
+    read_head,
+    target,
+)
 from worlds.waiting import until
 
 LOOPBACK = ip_network("127.0.0.0/8")
@@ -166,3 +178,31 @@ async def run_with_hello(node: GatewayNode, monkeypatch: pytest.MonkeyPatch, fir
         await stream.close()
         await until(lambda: len(node.records(Event.END)) > before)
         return bytes(arrived)
+
+
+async def test_a_channel_whose_server_names_are_looked_at_carries_the_next_tunnel_too(
+    node: GatewayNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = node.enrol()
+    node.open_networks = (LOOPBACK,)
+    settings(node, "Downloads", serverName="enforce")
+    node.resolver.addresses[TARGET] = [LOOPBACK[1]]
+    own = hello(TARGET)
+    async with target(echo) as port:
+        monkeypatch.setattr(
+            "arcgate.gateway.outbound.dial", lambda addresses, _port, timeout: dial(addresses, port, timeout)
+        )
+        channel = await client.open()
+        for _ in range(2):
+            await channel.send(connect_request(f"{TARGET}:443", **{FRAMES_FIELD: FRAMES_VERSION}))
+            _, rest = await read_head(channel)
+            tunnel = ChannelTunnel(channel, rest, may_hand_over=False)
+            await tunnel.send(own[:7])
+            await tunnel.send(own[7:])
+            await tunnel.end()
+            heard = b""
+            while data := await tunnel.receive():
+                heard += data
+            assert heard == own
+            assert tunnel.is_reusable
+        await channel.close()

@@ -22,8 +22,8 @@ SNAPSHOT = Snapshot().apply(
     [
         Entry(Kind.GATEWAY, "gw", 1, GATEWAY),
         Entry(Kind.MACHINE_GROUP, "/groups/sql", 1, GROUP),
-        Entry(Kind.ENDPOINT_SET, "/sets/own", 1, SET),
         Entry(Kind.ENDPOINT_SET, "/other/own", 1, {**SET, "tenantId": "other"}),
+        Entry(Kind.ENDPOINT_SET, "/sets/own", 1, SET),
     ],
     1,
 )

@@ -120,13 +120,15 @@ async def test_a_proposal_for_a_group_sees_its_machines_alone(run: PolicyRun) ->
 
 async def test_the_policy_goes_back_to_any_revision_and_its_history_says_who_changed_what(run: PolicyRun) -> None:
     before = run.node.policy.snapshot.revision
+    await run.patch(allowedFeatures=["Defender"])
     await run.patch(allowedFeatures=["Monitor"], policy={"pins": {"*.blob.core.windows.net": ["mine"]}})
     await run.put("endpointSets", "own", endpoints=["own.example"])
     await run.put("machineGroups", "few", tags={}, allowedFeatures=["own"])
     assert await run.fetch("web", "pas.windows.net:443") == 403
     history = (await run.ask("GET", "policyRevisions"))["value"]
     assert [one["kind"] for one in history][:3] == ["machineGroup", "endpointSet", "gateway"]
-    assert history[2]["before"]["allowedFeatures"] == ["*"]
+    assert history[3]["before"]["allowedFeatures"] == ["*"]
+    assert history[2]["before"]["allowedFeatures"] == ["Defender"]
     assert history[2]["after"]["allowedFeatures"] == ["Monitor"]
     assert {one["changedBy"] for one in history} == {run.control.admin.principal.login}
     dry = await run.ask("POST", f"policyRevisions/{before}/rollback", {"dryRun": True})
