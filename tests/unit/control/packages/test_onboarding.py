@@ -320,3 +320,9 @@ def test_a_powershell_literal_ends_where_it_should(text: str) -> None:
         read += inner[place]
         place += 1
     assert read == text
+
+
+@pytest.mark.parametrize("quote", ["'", "\u2018", "\u2019", "\u201a", "\u201b"])
+def test_every_quote_that_ends_a_powershell_literal_is_doubled(quote: str) -> None:
+    # about_Quoting_Rules: typographic single quotes end such a literal, too.
+    assert powershell_literal(f"a{quote}b") == f"'a{quote}{quote}b'"
