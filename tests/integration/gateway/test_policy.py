@@ -125,6 +125,7 @@ TARGET = "www.powershellgallery.com"
         (hello(None), "names no server"),
         (b"GET / HTTP/1.1\r\n", "no ClientHello"),
     ],
+    ids=["another name", "no name", "no TLS"],
 )
 async def test_another_server_name_than_the_targets_ends_the_tunnel_before_the_target_sees_a_byte(
     node: GatewayNode, monkeypatch: pytest.MonkeyPatch, first: bytes, detail: str
