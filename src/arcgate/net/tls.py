@@ -7,7 +7,6 @@ a peer that goes without close_notify has been cut, and that is a StreamReset (R
 import asyncio
 import contextlib
 import ssl
-from collections import deque
 from collections.abc import Iterable
 from pathlib import Path
 from typing import cast
@@ -56,7 +55,7 @@ class TlsStream(PromptStream):
         self._tls = context.wrap_bio(
             self._incoming, self._outgoing, server_side=server_side, server_hostname=server_hostname, session=session
         )
-        self._ready: deque[bytes] = deque()
+        self._ready: list[bytes] = []
         self._own = 0
         self._peer_ended = False
         self._ended = False
@@ -117,7 +116,7 @@ class TlsStream(PromptStream):
     def receive_now(self) -> bytes | None:
         """See PromptStream."""
         if self._ready:
-            return self._ready.popleft()
+            return self._ready.pop(0)
         while not self._peer_ended:
             if self._incoming.pending:
                 data = self._decrypt()
@@ -202,7 +201,7 @@ class TlsStream(PromptStream):
         """See ByteStream."""
         while True:
             if self._ready:
-                return self._ready.popleft()
+                return self._ready.pop(0)
             if self._peer_ended:
                 return b""
             try:
