@@ -5,6 +5,7 @@ import contextlib
 import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import lru_cache
 
 import structlog
@@ -15,12 +16,18 @@ from cryptography.x509.oid import NameOID
 
 from arcgate.core.errors import ArcgateError, Hop, HopError
 from arcgate.core.verdicts import Reason
-from arcgate.net.dialer import ConnectRefused
+from arcgate.net.dialer import CertificateRefused, ConnectRefused
 from arcgate.net.streams import ByteStream, StreamReset
 from arcgate.net.tls import TlsStream
 
 LOOK = 5.0
 """Seconds that a second look at a refused certificate may take."""
+
+EXPIRED, NOT_YET_VALID, HOSTNAME_MISMATCH, ADDRESS_MISMATCH = 10, 9, 62, 64
+"""OpenSSL's verify codes (openssl-verification-options(1))."""
+
+CHAIN_IS_UNKNOWN = frozenset({2, 18, 19, 20, 21, 24})
+"""No trusted issuer, self-signed, and an authority that isn't one."""
 
 _log = structlog.get_logger(__name__)
 
@@ -129,19 +136,55 @@ def behind_our_back(error: HopError, tls: TlsStream, server: str) -> HopError:
     return intercepted(server, describe(certificate), cause, is_trusted=True)
 
 
+def unacceptable(
+    server: str, certificate: x509.Certificate | None, verify_code: int, message: str, now: datetime
+) -> HopError:
+    """Return why a certificate was refused: by whom it was issued, or what else is wrong with it."""
+    if verify_code in {EXPIRED, NOT_YET_VALID} and certificate is not None:
+        return _outside_its_time(server, certificate, now)
+    if verify_code in CHAIN_IS_UNKNOWN:
+        return intercepted(server, describe(certificate) if certificate is not None else None, message)
+    issuer = f" (issued by {name_of(certificate.issuer)})" if certificate is not None else ""
+    return HopError(
+        Hop.TLS,
+        "TLS_CERTIFICATE_REFUSED",
+        f"The certificate of {server} is not acceptable.",
+        cause=f"{message}{issuer}",
+        remedy="Check that the name leads to the right place, and that no proxy on the path inspects TLS.",
+    )
+
+
+def _outside_its_time(server: str, certificate: x509.Certificate, now: datetime) -> HopError:
+    first, last = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    is_early = now < first
+    return HopError(
+        Hop.TLS,
+        "TLS_CERTIFICATE_NOT_YET_VALID" if is_early else "TLS_CERTIFICATE_EXPIRED",
+        f"The certificate of {server} is {'not valid yet' if is_early else 'expired'} by this machine's clock.",
+        cause=f"it is valid from {_day(first)} to {_day(last)}, and the clock says {_day(now)}",
+        remedy="If the clock is wrong, set it (and switch time synchronisation on); "
+        "if it is right, the server's certificate must be renewed.",
+    )
+
+
+def _day(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
 async def explain(error: HopError, open_stream: Open, server: str) -> HopError:
-    """Return a failed handshake's error, with the name of who stands in the server's place when it was its issuer."""
-    if error.code != "TLS_CERTIFICATE_REFUSED" or error.hop is not Hop.TLS:
+    """Return a failed handshake's error, with what is wrong with the certificate that came."""
+    if not isinstance(error, CertificateRefused) or error.hop is not Hop.TLS:
         return error
     certificate = await look(open_stream, server)
     if certificate is None:
         return error
-    shown = describe(certificate)
-    _log.warning(
-        "a certificate came that nobody trusted has issued",
-        server=server,
-        issuer=shown.issuer,
-        subject=shown.subject,
-        sha256=shown.fingerprint,
-    )
-    return intercepted(server, shown, error.cause)
+    if error.verify_code in CHAIN_IS_UNKNOWN:
+        shown = describe(certificate)
+        _log.warning(
+            "a certificate came that nobody trusted has issued",
+            server=server,
+            issuer=shown.issuer,
+            subject=shown.subject,
+            sha256=shown.fingerprint,
+        )
+    return unacceptable(server, certificate, error.verify_code, error.cause, datetime.now(UTC))

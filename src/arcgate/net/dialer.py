@@ -42,6 +42,20 @@ class ConnectRefused(HopError):
         self.refusal = refusal
 
 
+class CertificateRefused(HopError):
+    """A server's certificate could not be verified; `verify_code` is OpenSSL's (openssl-verification-options(1))."""
+
+    def __init__(self, hop: Hop, server: str, error: ssl.SSLCertVerificationError) -> None:
+        super().__init__(
+            hop,
+            "TLS_CERTIFICATE_REFUSED",
+            f"The certificate of {server} is not trusted.",
+            cause=describe_failure(error),
+            remedy="If a proxy inspects TLS, exempt this name; if the server's authority is private, trust its CA.",
+        )
+        self.verify_code = error.verify_code
+
+
 async def dial(addresses: Sequence[Address], port: int, timeout: float) -> SocketStream:
     """Return a connection to the first address that accepts; raises HopError (TCP) naming the last failure.
 
@@ -181,13 +195,7 @@ async def start_tls(
             remedy="Look for a firewall or proxy on the path that inspects or drops TLS.",
         ) from None
     except ssl.SSLCertVerificationError as error:
-        raise HopError(
-            hop,
-            "TLS_CERTIFICATE_REFUSED",
-            f"The certificate of {server_name} is not trusted.",
-            cause=describe_failure(error),
-            remedy="If a proxy inspects TLS, exempt this name; if the server's authority is private, trust its CA.",
-        ) from None
+        raise CertificateRefused(hop, server_name, error) from None
     except (ssl.SSLError, StreamReset) as error:
         cause = describe_failure(error) if isinstance(error, ssl.SSLError) else str(error)
         raise HopError(

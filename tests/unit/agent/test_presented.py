@@ -1,11 +1,14 @@
 """Whose certificate came: named from what it holds, and told apart from the server's own."""
 
+import ssl
+
 import pytest
 import trustme
 from cryptography import x509
 
 from arcgate.agent.presented import describe, explain, intercepted, look, parse
 from arcgate.core.errors import Hop, HopError
+from arcgate.net.dialer import CertificateRefused
 from arcgate.net.streams import ByteStream
 
 pytestmark = pytest.mark.anyio
@@ -43,13 +46,32 @@ async def _nowhere() -> ByteStream:
     raise HopError(Hop.TCP, "TCP_REFUSED", "Nobody listens.")
 
 
+def _refused(verify_code: int, hop: Hop = Hop.TLS) -> CertificateRefused:
+    cause = ssl.SSLCertVerificationError()
+    cause.verify_code, cause.verify_message = verify_code, "no good"
+    return CertificateRefused(hop, "gw.example", cause)
+
+
 async def test_a_second_look_that_fails_leaves_the_error_as_it_was() -> None:
-    error = HopError(Hop.TLS, "TLS_CERTIFICATE_REFUSED", "The certificate is not trusted.")
+    error = _refused(20)
     assert await look(_nowhere, "gw.example") is None
     assert await explain(error, _nowhere, "gw.example") is error
 
 
+@pytest.mark.parametrize(
+    ("verify_code", "code"),
+    [(20, "TLS_INTERCEPTED"), (10, "TLS_CERTIFICATE_EXPIRED"), (62, "TLS_CERTIFICATE_REFUSED")],
+)
+async def test_only_an_issuer_that_nobody_trusts_is_an_interception(
+    monkeypatch: pytest.MonkeyPatch, verify_code: int, code: str
+) -> None:
+    async def seen(*_: object) -> x509.Certificate:
+        return _certificate()
+
+    monkeypatch.setattr("arcgate.agent.presented.look", seen)
+    assert (await explain(_refused(verify_code), _nowhere, "gw.example")).code == code
+
+
 async def test_other_failures_are_not_looked_into() -> None:
-    for hop, code in ((Hop.TLS, "TLS_TIMEOUT"), (Hop.PROXY, "TLS_CERTIFICATE_REFUSED")):
-        error = HopError(hop, code, "It failed.")
+    for error in (HopError(Hop.TLS, "TLS_TIMEOUT", "It failed."), _refused(20, Hop.PROXY)):
         assert await explain(error, _nowhere, "gw.example") is error

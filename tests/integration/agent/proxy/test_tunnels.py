@@ -178,9 +178,21 @@ async def test_a_gateway_with_a_certificate_of_strangers_is_not_spoken_to(
     async with fake_gateway(Authority(tmp_path / "rogue"), machine_authority) as rogue:
         machine.set_goal("app.example.com", port=rogue.port)
         error = error_of(await machine.ask(connect_head(APP)))
-    assert error["code"] == "tls_certificate_refused"
+    assert error["code"] == "tls_intercepted"
     assert error["hop"] == "TLS"
+    assert "SHA-256" in error["detail"]  # whose it is: an inspecting proxy's, or an authority that is to be added
     assert rogue.requests == []
+
+
+async def test_a_gateway_with_a_certificate_of_another_name_is_not_taken_for_an_interception(
+    machine: AgentMachine, gateway: FakeGateway
+) -> None:
+    machine.set_goal("app.example.com", port=gateway.port, host="elsewhere.example.com")
+    machine.resolver.addresses["elsewhere.example.com"] = [address("127.0.0.1")]
+    error = error_of(await machine.ask(connect_head(APP)))
+    assert (error["code"], error["hop"]) == ("tls_certificate_refused", "TLS")
+    assert "issued by" in error["detail"]
+    assert gateway.requests == []
 
 
 async def test_the_way_to_the_gateway_leads_through_the_enterprise_proxy(
