@@ -26,12 +26,14 @@ from arcgate.core.hand_over import HandOverMode, HandOverPolicy
 from arcgate.core.names import Address, HostName
 from arcgate.core.policy import Policy
 from arcgate.core.snapshot import Entry, Kind, Snapshot
-from arcgate.core.verdicts import EndReason
+from arcgate.core.verdicts import EndReason, Reason, Verdict
 from arcgate.gateway.accounting import Accounting
 from arcgate.gateway.front_door import FrontDoor, Names
+from arcgate.gateway.grants import Wish
+from arcgate.gateway.incoming import IncomingConnections, Patience, Place
 from arcgate.gateway.machine_limits import MachineLimits, MostOfMachine
 from arcgate.gateway.node_tls import facts_of
-from arcgate.gateway.outbound import Outbound
+from arcgate.gateway.outbound import Outbound, Refused
 from arcgate.gateway.sessions import Sessions, Timeouts
 from arcgate.gateway.signed_channels import SignedChannels
 from arcgate.gateway.spool import Spool
@@ -101,6 +103,32 @@ class ScriptedResolver:
         return list(self.addresses[host])
 
 
+@dataclass
+class ScriptedGrants:
+    """Grants of the test's own: grant → who has it; `wishes` are all questions. `cut` ends connections."""
+
+    known: dict[str, str] = field(default_factory=dict)
+    wishes: list[Wish] = field(default_factory=list)
+    _cuts: dict[str, Callable[[EndReason], None]] = field(default_factory=dict)
+
+    async def redeem(self, wish: Wish) -> str:
+        self.wishes.append(wish)
+        if wish.grant not in self.known:
+            raise Refused(Verdict(Reason.GRANT_INVALID))
+        return self.known.pop(wish.grant)
+
+    async def watch(self, tunnel_id: str, cut: Callable[[EndReason], None]) -> None:
+        self._cuts[tunnel_id] = cut
+        try:
+            await asyncio.Event().wait()
+        finally:
+            del self._cuts[tunnel_id]
+
+    def cut(self, reason: EndReason) -> None:
+        for one in list(self._cuts.values()):
+            one(reason)
+
+
 class GatewayNode:
     """A running node. Change `entries` by `publish`, read the audit by `records`."""
 
@@ -124,7 +152,9 @@ class GatewayNode:
         self.policy = Policy(Snapshot(), shipped_catalogue())
         self.open_networks: tuple[Any, ...] = ()
         self._revision = 0
+        self._timeouts, self._hand_over = timeouts, hand_over
         chain, key = authority.issue(f"*.gw.{DOMAIN}")
+        self._chain = chain
         self._context = server_context(
             chain, key, client_authorities_pem=self.machines.pem, minimum=ssl.TLSVersion.TLSv1_3
         )
@@ -143,22 +173,10 @@ class GatewayNode:
             idle_timeout=idle_timeout,
             half_closed_timeout=30,
         )
-        self.sessions = Sessions(
-            tls=lambda: self._context,
-            policy=lambda: self.policy,
-            clock=lambda: datetime.now(UTC),
-            tunnelling=tunnelling,
-            serve_plain=_serve_plain,
-            signed_channels=SignedChannels(
-                facts=lambda: facts_of(chain, self.machines.pem),
-                policy=lambda: self.policy,
-                gateway_suffix=f".gw.{DOMAIN}",
-                clock=lambda: datetime.now(UTC),
-            ),
-            timeouts=timeouts,
-            limits=Limits(),
-            hand_over=hand_over,
-        )
+        self.tunnelling = tunnelling
+        self.grants = ScriptedGrants()
+        self.incoming = self.incoming_of(Place(0, 1, folder))
+        self.sessions = self.sessions_of(self.incoming)
         names = Names(f".gw.{DOMAIN}", frozenset({f"management.{DOMAIN}"}), f".his.{DOMAIN}")
         front_door = FrontDoor(
             names,
@@ -172,6 +190,36 @@ class GatewayNode:
         self.port: int = self._listening.getsockname()[1]
         self.listener = Listener([self._listening], front_door.handle)
         self.control_port = 0
+
+    def incoming_of(self, place: Place, patience: Patience | None = None) -> IncomingConnections:
+        """Return what serves incoming connections in one worker."""
+        return IncomingConnections(
+            policy=lambda: self.policy,
+            tunnelling=self.tunnelling,
+            grants=self.grants,
+            place=place,
+            patience=patience or Patience(keep_alive=5, wait=2, idle=30),
+        )
+
+    def sessions_of(self, incoming: IncomingConnections) -> Sessions:
+        """Return what serves the clients of one worker."""
+        return Sessions(
+            tls=lambda: self._context,
+            policy=lambda: self.policy,
+            clock=lambda: datetime.now(UTC),
+            tunnelling=self.tunnelling,
+            serve_plain=_serve_plain,
+            signed_channels=SignedChannels(
+                facts=lambda: facts_of(self._chain, self.machines.pem),
+                policy=lambda: self.policy,
+                gateway_suffix=f".gw.{DOMAIN}",
+                clock=lambda: datetime.now(UTC),
+            ),
+            timeouts=self._timeouts,
+            limits=Limits(),
+            hand_over=self._hand_over,
+            incoming=incoming,
+        )
 
     def publish(self, *facts: tuple[Kind, str, Mapping[str, Any] | None]) -> None:
         """Put a new revision in force."""
@@ -320,6 +368,7 @@ async def gateway_node(
     try:
         yield node
     finally:
+        node.incoming.let_go()
         await node.listener.stop(0)
         node.spool.close()
 

@@ -12,6 +12,10 @@ LONGEST_TEXT = 300
 """Characters of any one text field that came from a peer; longer ones end in an ellipsis."""
 
 
+INCOMING = "incoming"
+"""Direction of a connection to the machine."""
+
+
 class Event(StrEnum):
     """What a record tells of."""
 
@@ -68,6 +72,10 @@ class AuditRecord:
     """Whether the tunnel left the channel's TLS; None in starts and refusals, and where it can't be known."""
     authentication: str = ""
     """An `Authentication`, empty for a client that showed nothing."""
+    direction: str = ""
+    """`INCOMING` for connections to the machine; empty for those that it makes."""
+    requester: str = ""
+    """Who connected to the machine: name and principal id."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the record with camelCase keys, texts bounded and made printable."""
@@ -98,5 +106,5 @@ def _camel(name: str) -> str:
 _KEYS = tuple((one.name, _camel(one.name)) for one in fields(AuditRecord))
 """Attributes of a record with their JSON keys."""
 
-_LATER = ("handedOver", "authentication")
+_LATER = ("handedOver", "authentication", "direction", "requester")
 """Keys that nodes of an earlier version don't send."""

@@ -102,6 +102,9 @@ class ControlSettings(Section):
     listen: HostPort = Field("127.0.0.1:9443", description="Where the control plane's own TLS listener stands.")
     gateways_per_subscription: int = Field(5, ge=0, description="Quota of gateway resources in a subscription.")
     access_token_lifetime: Seconds = Field(3600, description="Life of access tokens, in seconds.")
+    incoming_grant_lifetime: Seconds = Field(
+        60, description="Time to use the grant of a connection to a machine, in seconds."
+    )
     device_code_lifetime: Seconds = Field(900, description="Time to approve a device code, in seconds.")
     certificate_days: int = Field(90, ge=1, le=825, description="Life of machine certificates, in days.")
     heartbeat_interval: Seconds = Field(300, description="How often agents report, in seconds.")
@@ -115,7 +118,9 @@ class ControlSettings(Section):
     )
     audit_days: int = Field(90, ge=1, description="Days that audit records are kept.")
     policy_history_days: int = Field(730, ge=1, description="Days that the policy's history is kept, for rollback.")
-    catalogue_bundle: Path | None = Field(None, description="Signed bundle with a catalogue newer than the shipped one.")
+    catalogue_bundle: Path | None = Field(
+        None, description="Signed bundle with a catalogue newer than the shipped one."
+    )
     catalogue_keys: tuple[Path, ...] = Field((), description="PEM files of Ed25519 keys that may sign that bundle.")
     packages_folder: Path | None = Field(
         None,
@@ -169,6 +174,15 @@ class GatewaySettings(Section):
     half_closed_timeout: Seconds = Field(300, description="... when one direction has ended already, in seconds.")
     channel_idle_timeout: Seconds = Field(
         120, description="A machine's channel may wait for its next tunnel, in seconds."
+    )
+    incoming_keep_alive: int = Field(
+        30,
+        ge=1,
+        le=3600,
+        description="A machine that waits for incoming connections hears from the gateway every so many seconds.",
+    )
+    incoming_wait: Seconds = Field(
+        10, description="Time for a machine to take an incoming connection, in seconds; twice at most."
     )
     hand_over: Literal["off", "bulk", "idle", "early"] = Field(
         "idle",
@@ -236,6 +250,11 @@ class Configuration(Section):
     def ticket_secret_file(self) -> Path:
         """Secret of the session tickets of this host's gateway workers, there while they run."""
         return self.state_dir / "run" / "tickets.key"
+
+    @property
+    def workers_folder(self) -> Path:
+        """Where this host's gateway workers listen for each other."""
+        return self.state_dir / "run"
 
     def url_of(self, host: str) -> str:
         """Return the https URL of one of our names, with the port unless it is 443."""

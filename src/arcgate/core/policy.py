@@ -69,6 +69,20 @@ class Policy:
             return Admission(Verdict(Reason.CERTIFICATE_REVOKED), gateway, machine)
         return Admission(None, gateway, machine)
 
+    def admit_requester(self, gateway_prefix: str | None, machine_id: str) -> Admission:
+        """Decide whether connections to the machine may come in by the gateway; who may make them is another's say."""
+        if self.snapshot.revision == 0:
+            return Admission(Verdict(Reason.NO_POLICY))
+        gateway = self.snapshot.gateways.get(gateway_prefix) if gateway_prefix is not None else None
+        if gateway is None:
+            return Admission(Verdict(Reason.GATEWAY_UNKNOWN))
+        machine = self.snapshot.machines.get(machine_id)
+        if machine is None:
+            return Admission(Verdict(Reason.MACHINE_UNKNOWN), gateway)
+        if machine.gateway != gateway.prefix:
+            return Admission(Verdict(Reason.NOT_ASSOCIATED), gateway, machine)
+        return Admission(None, gateway, machine)
+
     def decide(self, admission: Admission, target: Target) -> Verdict:
         """Decide whether an admitted client may reach the target, by its name alone.
 

@@ -14,6 +14,7 @@ class Reason(StrEnum):
     FEATURE = "feature"
     ENDPOINT_SET = "endpoint_set"
     CONTROL_PLANE = "control_plane"
+    INCOMING = "incoming_connection"
 
     # Refused: the request.
     REQUEST_MALFORMED = "request_malformed"
@@ -38,6 +39,12 @@ class Reason(StrEnum):
     SERVER_NAME_DIFFERS = "server_name_differs"
     ADDRESS_NOT_ALLOWED = "address_not_allowed"
     LOOP = "loop"
+    # Refused: connections to a machine.
+    GRANT_INVALID = "grant_invalid"
+    MACHINE_NOT_WAITING = "machine_not_waiting"
+    INCOMING_NOT_ENABLED = "incoming_not_enabled"
+    INCOMING_PORT_NOT_ALLOWED = "incoming_port_not_allowed"
+    CONTROL_PLANE_UNREACHABLE = "control_plane_unreachable"
     # Refused: it can't be done.
     DNS_FAILED = "dns_failed"
     TARGET_REFUSED = "target_refused"
@@ -67,6 +74,8 @@ class EndReason(StrEnum):
     SIGNED_CHANNEL_NOT_ALLOWED = "signed_channel_not_allowed"
     MACHINE_DELETED = "machine_deleted"
     DAY_USED_UP = "day_used_up"
+    ACCESS_REVOKED = "access_revoked"
+    CUT_BY_OPERATOR = "cut_by_operator"
     SHUTDOWN = "shutdown"
     NODE_LOST = "node_lost"
     INTERNAL = "internal"
@@ -86,13 +95,15 @@ ENDINGS: dict[EndReason, str] = {
     EndReason.SIGNED_CHANNEL_NOT_ALLOWED: "The gateway takes no signed channels any more.",
     EndReason.MACHINE_DELETED: "The machine's resource was deleted.",
     EndReason.DAY_USED_UP: "The machine had carried gateway.machine_daily_bytes on this day (UTC).",
+    EndReason.ACCESS_REVOKED: "Who had connected to the machine has no role for it any more.",
+    EndReason.CUT_BY_OPERATOR: "Somebody cut it, as 'arcgate machine cut' does.",
     EndReason.SHUTDOWN: "The node was stopped, and the tunnel did not end within gateway.drain_timeout.",
     EndReason.NODE_LOST: "The node died; its next start found the tunnel in its spool.",
     EndReason.INTERNAL: "The gateway failed; its log has the cause.",
 }
 """What each way of ending means, for people who read the audit."""
 
-ALLOWING = frozenset({Reason.FEATURE, Reason.ENDPOINT_SET, Reason.CONTROL_PLANE})
+ALLOWING = frozenset({Reason.FEATURE, Reason.ENDPOINT_SET, Reason.CONTROL_PLANE, Reason.INCOMING})
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +213,32 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         403,
         "The target is this gateway or proxy itself.",
         "Remove the proxy's own name from what clients send through it.",
+    ),
+    Reason.GRANT_INVALID: Explanation(
+        403,
+        "The grant for this connection is not valid: unknown, used already, or too old.",
+        "Connect anew: 'arcgate ssh' gets a grant of its own for each connection.",
+    ),
+    Reason.MACHINE_NOT_WAITING: Explanation(
+        503,
+        "The machine does not wait for incoming connections on this gateway.",
+        "On the machine: incomingconnections.enabled must be true, incomingconnections.ports name the port, "
+        "config.mode be full, and 'azcmagent show' tell that arcproxy runs and uses this gateway.",
+    ),
+    Reason.INCOMING_NOT_ENABLED: Explanation(
+        403,
+        "The machine's own settings allow no incoming connections.",
+        "On the machine: 'azcmagent config set incomingconnections.enabled true', and config.mode full.",
+    ),
+    Reason.INCOMING_PORT_NOT_ALLOWED: Explanation(
+        403,
+        "The machine's own settings don't allow incoming connections to this port.",
+        "On the machine: name the port in 'azcmagent config set incomingconnections.ports PORT[,PORT]'.",
+    ),
+    Reason.CONTROL_PLANE_UNREACHABLE: Explanation(
+        503,
+        "The gateway could not ask the control plane whether the connection is granted.",
+        "Check that the gateway node reaches its control plane, and retry.",
     ),
     Reason.DNS_FAILED: Explanation(
         502,

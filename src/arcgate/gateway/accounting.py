@@ -7,7 +7,7 @@ from functools import lru_cache
 from time import monotonic
 from typing import Any
 
-from arcgate.core.audit import AuditRecord, Event, printable
+from arcgate.core.audit import INCOMING, AuditRecord, Event, printable
 from arcgate.core.resource_ids import GATEWAY_TYPE, MACHINE_TYPE, parse_resource_id
 from arcgate.core.verdicts import EndReason, Reason, Verdict
 from arcgate.gateway.spool import Spool, SpoolFull
@@ -81,14 +81,13 @@ class Accounting:
         self, event: Event, tunnel: Tunnel, verdict: str, reason: str, detail: str, **measured: Any
     ) -> AuditRecord:
         machine, gateway = tunnel.admission.machine, tunnel.admission.gateway
-        certificate = tunnel.certificate
         return AuditRecord(
             event=event,
             tunnel_id=tunnel.id,
             correlation_id=tunnel.correlation_id,
             time=self._now(),
             node=self._node,
-            machine_id=certificate.identity.machine_id if certificate else "",
+            machine_id=tunnel.machine_id,
             machine=machine.resource_id if machine else "",
             tenant_id=gateway.tenant_id if gateway else "",
             subscription_id=_subscription_of(
@@ -105,6 +104,8 @@ class Accounting:
             detail=detail,
             policy_revision=tunnel.policy_revision,
             authentication=tunnel.authentication,
+            direction=INCOMING if tunnel.incoming_to else "",
+            requester=tunnel.requester,
             **measured,
         )
 

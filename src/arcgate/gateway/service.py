@@ -28,6 +28,8 @@ from arcgate.core.snapshot import Snapshot
 from arcgate.core.verdicts import EndReason
 from arcgate.gateway.accounting import Accounting
 from arcgate.gateway.front_door import FrontDoor, Names
+from arcgate.gateway.grants import Grants
+from arcgate.gateway.incoming import IncomingConnections, Patience, Place
 from arcgate.gateway.installer import Installer
 from arcgate.gateway.machine_limits import MachineLimits, MostOfMachine
 from arcgate.gateway.node import BATCH, ControlPlane, SnapshotWatch, send_audit
@@ -83,6 +85,7 @@ class Worker:
         self._watch = SnapshotWatch(self._control, folder / f"snapshot-{number}.json", self._publish)
         self._own = [one.getsockname()[:2] for one in listening]
         self._tunnelling = self._make_tunnelling()
+        self._incoming = self._make_incoming(number)
         self._sessions = self._make_sessions()
         self._listener = Listener(listening, self._make_front_door().handle)
 
@@ -101,6 +104,7 @@ class Worker:
         ]
         try:
             if await _first(self._tls.is_ready, stop):
+                self._incoming.start()
                 self._listener.start()
                 _say_ready(ready, self._listener.addresses)
                 _log.info("gateway is listening", addresses=",".join(self._listener.addresses), node=self._node)
@@ -115,7 +119,9 @@ class Worker:
     async def _drain(self) -> None:
         self._tunnelling.is_draining = True
         _log.info("draining", open_tunnels=len(self._open_tunnels))
-        await self._listener.stop(self._configuration.gateway.drain_timeout)
+        self._incoming.let_go()
+        drain_timeout = self._configuration.gateway.drain_timeout
+        await asyncio.gather(self._listener.stop(drain_timeout), self._incoming.stop(drain_timeout))
         with contextlib.suppress(TimeoutError, ArcgateError):
             async with asyncio.timeout(2):
                 await self._send_last_records()
@@ -189,6 +195,16 @@ class Worker:
             hello_timeout=settings.handshake_timeout,
         )
 
+    def _make_incoming(self, number: int) -> IncomingConnections:
+        settings = self._configuration.gateway
+        return IncomingConnections(
+            policy=lambda: self._policy,
+            tunnelling=self._tunnelling,
+            grants=Grants(self._control),
+            place=Place(number, settings.workers, self._configuration.workers_folder),
+            patience=Patience(settings.incoming_keep_alive, settings.incoming_wait, settings.idle_timeout),
+        )
+
     def _make_machine_limits(self) -> MachineLimits:
         settings = self._configuration.gateway
         most = MostOfMachine(
@@ -222,6 +238,7 @@ class Worker:
             hand_over=HandOverPolicy(
                 HandOverMode(settings.hand_over), settings.hand_over_after_bytes, settings.hand_over_idle
             ),
+            incoming=self._incoming,
         )
 
     def _make_front_door(self) -> FrontDoor:

@@ -12,9 +12,12 @@ from uuid import uuid4
 import structlog
 
 from arcgate.core.hand_over import HandOverMode, HandOverPolicy
+from arcgate.core.incoming import WAITING, machine_of
 from arcgate.core.policy import Policy
 from arcgate.core.verdicts import Reason, Verdict
+from arcgate.gateway.grants import GRANT_FIELD
 from arcgate.gateway.identity import Certificate, read_certificate
+from arcgate.gateway.incoming import IncomingConnections, Visitor, Waiter
 from arcgate.gateway.signed_channels import SignedChannel, SignedChannels
 from arcgate.gateway.tunnelling import Tunnelling, answer
 from arcgate.gateway.tunnels import Tunnel
@@ -78,6 +81,7 @@ class Sessions:
         timeouts: Timeouts,
         limits: Limits,
         hand_over: HandOverPolicy,
+        incoming: IncomingConnections,
     ) -> None:
         self._tls = tls
         self._policy = policy
@@ -88,6 +92,7 @@ class Sessions:
         self._timeouts = timeouts
         self._limits = limits
         self._hand_over = hand_over
+        self._incoming = incoming
 
     async def serve(self, stream: ByteStream, prefix: str, is_known: Callable[[], None] = lambda: None) -> None:
         """Serve one connection whose SNI named the gateway `prefix`, to its end.
@@ -103,8 +108,7 @@ class Sessions:
             cause = describe_failure(error) if isinstance(error, ssl.SSLError) else str(error) or "time-out"
             _log.info("handshake failed", client=stream.peer, gateway=prefix, cause=cause)
             return
-        facts = client.tls.getpeercert()
-        session = _Session(client, prefix, read_certificate(facts) if facts else None, has_certificate=bool(facts))
+        session = _begin(client, prefix)
         if session.certificate is not None:
             is_known()
         try:
@@ -135,12 +139,18 @@ class Sessions:
         else:
             request, refusal = session.signed.read(head, self._clock())
             session.certificate = session.signed.certificate if refusal is None else None
+        if (machine_id := machine_of(request.target)) is not None and refusal is None:
+            await self._serve_visitor(session, request, machine_id, head, reader.rest)
+            return False
         tunnel = self._make_tunnel(session, request)
         if refusal is not None:
             await self._tunnelling.refuse(session.client, tunnel, refusal)
             return False
         if session.has_certificate and (refusal := self._certificate_refusal(session.certificate)) is not None:
             await self._tunnelling.refuse(session.client, tunnel, refusal)
+            return False
+        if request.target == WAITING:
+            await self._serve_waiter(session, request, tunnel, reader.rest)
             return False
         return await self._serve_tunnel(session, request, tunnel, reader.rest)
 
@@ -152,6 +162,46 @@ class Sessions:
         session.signed, session.client = signed, signed.stream
         session.has_certificate = signed.certificate is not None  # whose it is, the first proof will show
         return True
+
+    async def _serve_visitor(
+        self, session: _Session, request: ConnectRequest, machine_id: str, head: RequestHead, rest: bytes
+    ) -> None:
+        """Serve somebody who wants to connect to a machine; raises HeadError."""
+        grants = head.all(GRANT_FIELD.lower())
+        if len(grants) != 1:
+            raise HeadError(Reason.GRANT_INVALID, f"{GRANT_FIELD} stands {len(grants)} times")
+        visitor = Visitor(
+            machine_id=machine_id,
+            port=request.target.port,
+            grant=grants[0],
+            gateway_prefix=session.prefix,
+            correlation_id=request.correlation_id or _new_correlation_id(),
+            peer=session.client.peer,
+        )
+        await self._incoming.enter(visitor, PrefixedStream(rest, session.client) if rest else session.client)
+
+    async def _serve_waiter(self, session: _Session, request: ConnectRequest, tunnel: Tunnel, rest: bytes) -> None:
+        """Let a machine wait for incoming connections; raises HeadError or StreamReset."""
+        certificate = session.certificate
+        if certificate is None:
+            await self._tunnelling.refuse(session.client, tunnel, Verdict(Reason.CERTIFICATE_REQUIRED))
+            return
+        if not request.offers_frames:
+            raise HeadError(Reason.REQUEST_MALFORMED, "waiting needs frames")
+        waiter = Waiter(
+            machine_id=certificate.identity.machine_id,
+            tenant_id=certificate.identity.tenant_id,
+            serial=certificate.identity.serial,
+            not_after=certificate.not_after.isoformat(),
+            gateway_prefix=session.prefix,
+            by_signed_channel=session.signed is not None,
+            peer=session.client.peer,
+        )
+        if (refusal := self._incoming.refusal_of(waiter)) is not None:
+            await self._tunnelling.refuse(session.client, tunnel, refusal)
+            return
+        await session.client.send(format_established(tunnel.correlation_id, _AGREEMENTS[True, HandOverMode.OFF]))
+        await self._incoming.wait(waiter, ChannelTunnel(session.client, rest, may_hand_over=False))
 
     async def _serve_tunnel(self, session: _Session, request: ConnectRequest, tunnel: Tunnel, rest: bytes) -> bool:
         gateway = tunnel.admission.gateway
@@ -234,6 +284,12 @@ def _agreement(frames: bool, hand_over: HandOverMode) -> Fields:
 
 
 _AGREEMENTS = {(frames, mode): _agreement(frames, mode) for frames in (True, False) for mode in HandOverMode}
+
+
+def _begin(client: TlsStream, prefix: str) -> _Session:
+    """Return the session of a connection that has shaken hands. The certificate's facts stay here: they are large."""
+    facts = client.tls.getpeercert()
+    return _Session(client, prefix, read_certificate(facts) if facts else None, has_certificate=bool(facts))
 
 
 def _new_correlation_id() -> str:

@@ -25,6 +25,9 @@ ANSWER_TIMEOUT = 5.0
 Establish = Callable[[], Awaitable[ByteStream]]
 """Answers 200 and returns the stream that carries the tunnel's bytes."""
 
+OpenTarget = Callable[[], Awaitable[ByteStream]]
+"""Returns the connection to a target that is not dialled; raises Refused."""
+
 _log = structlog.get_logger(__name__)
 
 
@@ -56,15 +59,21 @@ class Tunnelling:
         self.is_draining = False
 
     async def run(
-        self, tunnel: Tunnel, client: ByteStream, establish: Establish, hand_over: HandOver | None
+        self,
+        tunnel: Tunnel,
+        client: ByteStream,
+        establish: Establish,
+        hand_over: HandOver | None,
+        open_target: OpenTarget | None = None,
     ) -> ByteStream | None:
         """Run a tunnel to its end; return its stream when it ended cleanly, None when the client was cut off.
 
-        `client` takes a refusal. A cut cancels the task that is running here, which goes on afterwards.
+        `client` takes a refusal. Without `open_target` the tunnel's target is dialled. A cut cancels the task that is
+        running here, which goes on afterwards.
         """
         task = asyncio.current_task()
         assert task is not None
-        machine = tunnel.certificate.identity.machine_id if tunnel.certificate else ""
+        machine = tunnel.machine_id
         refusal = self._machine_limits.begin(machine, self._policy().limits_of(machine)) if machine else None
         self._open_tunnels.add(tunnel)
         tunnel.task = task
@@ -75,7 +84,7 @@ class Tunnelling:
                 return None
             if machine:
                 tunnel.traffic.meter = self._machine_limits.meter_of(machine)
-            return await self._run(tunnel, client, establish, hand_over)
+            return await self._run(tunnel, client, establish, hand_over, open_target)
         except asyncio.CancelledError:
             # Taken back only when it was the cut and nobody else: a process that stops cancels the task too.
             if tunnel.cut_reason is None or task.uncancel() > before:
@@ -88,12 +97,17 @@ class Tunnelling:
                 self._machine_limits.end(machine)
 
     async def _run(
-        self, tunnel: Tunnel, client: ByteStream, establish: Establish, hand_over: HandOver | None
+        self,
+        tunnel: Tunnel,
+        client: ByteStream,
+        establish: Establish,
+        hand_over: HandOver | None,
+        open_target: OpenTarget | None,
     ) -> ByteStream | None:
         target: ByteStream | None = None
         ending: EndReason = EndReason.INTERNAL
         try:
-            target = await self._open(tunnel)
+            target = await self._open(tunnel, open_target)
             client = await establish()
             ending = await self._relay(tunnel, client, target, hand_over)
         except Refused as refused:
@@ -116,7 +130,7 @@ class Tunnelling:
                 client.abort()
         return client if ending is EndReason.COMPLETED else None
 
-    async def _open(self, tunnel: Tunnel) -> ByteStream:
+    async def _open(self, tunnel: Tunnel, open_target: OpenTarget | None) -> ByteStream:
         """Return the connection to the target, its start recorded; raises Refused."""
         if self.is_draining:
             raise Refused(Verdict(Reason.DRAINING))
@@ -124,7 +138,7 @@ class Tunnelling:
             raise Refused(tunnel.verdict)
         if len(self._open_tunnels) > self._most_tunnels:
             raise Refused(Verdict(Reason.LIMIT_REACHED))
-        target = await self._outbound.open(tunnel, self._policy())
+        target = await (self._outbound.open(tunnel, self._policy()) if open_target is None else open_target())
         try:
             self._accounting.start(tunnel)
         except SpoolFull as error:
@@ -171,7 +185,7 @@ class Tunnelling:
         _log.info(
             "refused",
             correlation_id=tunnel.correlation_id,
-            machine=tunnel.certificate.identity.machine_id if tunnel.certificate else None,
+            machine=tunnel.machine_id or None,
             target=tunnel.target.authority,
             reason=verdict.reason,
             detail=verdict.detail,

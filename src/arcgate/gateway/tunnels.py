@@ -47,6 +47,15 @@ class Tunnel:
     task: "asyncio.Task[Any] | None" = None
     by_signed_channel: bool = False
     """Whether TLS was opened on the path, so that the machine signs its requests."""
+    incoming_to: str = ""
+    """The machine that an incoming connection leads to; empty for tunnels that machines open."""
+    requester: str = ""
+    """Who makes the incoming connection."""
+
+    @property
+    def machine_id(self) -> str:
+        """The machine whose tunnel this is, empty when that is not known."""
+        return self.certificate.identity.machine_id if self.certificate else self.incoming_to
 
     @property
     def authentication(self) -> str:
@@ -65,6 +74,8 @@ class Tunnel:
     def check_again(self, policy: Policy) -> EndReason | None:
         """Return why the policy forbids the tunnel, None while it doesn't."""
         identity = self.certificate.identity if self.certificate else None
+        if self.incoming_to:
+            return self._check_incoming(policy)
         admission = policy.admit(self.gateway_prefix, identity, by_signed_channel=self.by_signed_channel)
         verdict = policy.decide(admission, self.target)
         gateway = self.admission.gateway
@@ -72,6 +83,14 @@ class Tunnel:
             current = policy.snapshot.gateways[gateway.prefix]
             verdict = policy.decide_address(verdict, current, self.target, self.address)
         return None if verdict.is_allowed else _END_REASONS.get(verdict.reason, EndReason.TARGET_NOT_ALLOWED)
+
+    def _check_incoming(self, policy: Policy) -> EndReason | None:
+        refusal = policy.admit_requester(self.gateway_prefix, self.incoming_to).refusal
+        if refusal is None and self.certificate is not None:
+            refusal = policy.admit(
+                self.gateway_prefix, self.certificate.identity, by_signed_channel=self.by_signed_channel
+            ).refusal
+        return None if refusal is None else _END_REASONS.get(refusal.reason, EndReason.TARGET_NOT_ALLOWED)
 
 
 class OpenTunnels:
@@ -105,11 +124,7 @@ class OpenTunnels:
 
     def cut_machine(self, machine: str, reason: EndReason) -> int:
         """Cut the tunnels of one machine; return how many."""
-        return self._cut(
-            (tunnel, reason)
-            for tunnel in list(self._tunnels)
-            if tunnel.certificate is not None and tunnel.certificate.identity.machine_id == machine
-        )
+        return self._cut((tunnel, reason) for tunnel in list(self._tunnels) if tunnel.machine_id == machine)
 
     @staticmethod
     def _cut(verdicts: Iterable[tuple[Tunnel, EndReason | None]]) -> int:

@@ -64,8 +64,11 @@ def has_ipv6_loopback() -> bool:
 
 
 def address_of(listening: socket.socket) -> str:
-    """Return ADDRESS:PORT of a listening socket, IPv6 in brackets."""
-    address, port, *_ = listening.getsockname()
+    """Return ADDRESS:PORT of a listening socket, IPv6 in brackets; of a Unix socket its path."""
+    name = listening.getsockname()
+    if isinstance(name, str):
+        return name
+    address, port, *_ = name
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 

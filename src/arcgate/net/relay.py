@@ -29,7 +29,7 @@ class _Direction:
     async def run(self) -> None:
         """Carry everything, then end the sink; raises SideReset."""
         try:
-            while data := await self.source.receive():
+            while data := await self._receive():
                 await self._pass_on(data)
         except SinkReset:
             raise SideReset(self.sink_broke) from None
@@ -39,6 +39,15 @@ class _Direction:
             await self.sink.end()
         except StreamReset:
             raise SideReset(self.sink_broke) from None
+
+    async def _receive(self) -> bytes:
+        pacing = self.traffic.pacing
+        while pacing is not None:
+            turn = asyncio.Event()
+            if pacing.may_carry(turn.set):
+                break
+            await turn.wait()
+        return await self.source.receive()
 
     async def _pass_on(self, data: bytes) -> None:
         try:

@@ -8,7 +8,7 @@ from sqlalchemy import BigInteger, cast, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from arcgate.control.store.models import AuditRow
-from arcgate.core.audit import Event
+from arcgate.core.audit import INCOMING, Event
 from arcgate.core.observation import Observation
 
 MOST_OBSERVATIONS = 200_000
@@ -38,6 +38,7 @@ async def read_observations(
     conditions = [
         AuditRow.subscription_id == subscription_id,
         func.lower(body["gateway"].as_string()) == gateway.lower(),
+        func.coalesce(body["direction"].as_string(), "") != INCOMING,  # no endpoint of anybody's
         *([AuditRow.time >= since] if since else []),
         *([AuditRow.time < until] if until else []),
     ]
