@@ -8,11 +8,20 @@ import asyncio
 from dataclasses import dataclass
 from typing import TypeGuard
 
-from arcgate.net.carriage import Carriage, Ending, HandOver, SideReset, Traffic
+from arcgate.net.carriage import Carriage
 from arcgate.net.streams import ByteStream, PromptStream, SinkReset, StreamReset
 from arcgate.net.tasks import cancel
+from arcgate.net.traffic import Ending, HandOver, Traffic
 
 __all__ = ["Ending", "HandOver", "Traffic", "relay"]
+
+
+class SideReset(Exception):
+    """A side broke; `ending` says which."""
+
+    def __init__(self, ending: Ending) -> None:
+        super().__init__(ending)
+        self.ending = ending
 
 
 @dataclass(slots=True)

@@ -8,11 +8,11 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from arcgate.net.carriage import BULK, Ending, Traffic
 from arcgate.net.relay import relay
 from arcgate.net.splice import close_spare_pipes
 from arcgate.net.streams import SocketStream
 from arcgate.net.tasks import cancel, spawn
+from arcgate.net.traffic import BULK, Ending, Traffic
 from worlds.sockets import connected_sockets
 from worlds.waiting import until
 

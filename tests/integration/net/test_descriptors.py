@@ -7,7 +7,7 @@ SCRIPT = """
 import asyncio, hashlib, os, resource, socket, sys
 from ipaddress import IPv4Address
 from arcgate.core.errors import HopError
-from arcgate.net.carriage import Ending, Traffic
+from arcgate.net.relay import Ending, Traffic
 from arcgate.net.dialer import dial
 from arcgate.net.relay import relay
 from arcgate.net.streams import SocketStream

@@ -8,9 +8,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import pytest
 
 from arcgate.core.token_bucket import TokenBucket
-from arcgate.net.carriage import Ending, Traffic
 from arcgate.net.pace import MOST_TURNS, Pace
-from arcgate.net.relay import relay
+from arcgate.net.relay import Ending, Traffic, relay
 from arcgate.net.splice import close_spare_pipes
 from arcgate.net.streams import CHUNK, SocketStream
 from arcgate.net.tasks import cancel, spawn
