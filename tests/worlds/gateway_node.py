@@ -141,7 +141,9 @@ class GatewayNode:
         idle_timeout: float,
         machine_limits: tuple[int, ...] = (100, 1000),
         hand_over: HandOverPolicy = USUAL_HAND_OVER,
+        audit_process: bool = False,
     ) -> None:
+        self._audit_process = audit_process
         self.authority = authority
         self.today = 1_800_000_000.0
         self.machines = Machines(folder)
@@ -219,6 +221,7 @@ class GatewayNode:
             limits=Limits(),
             hand_over=self._hand_over,
             incoming=incoming,
+            audit_process=self._audit_process,
         )
 
     def publish(self, *facts: tuple[Kind, str, Mapping[str, Any] | None]) -> None:
@@ -360,9 +363,19 @@ async def gateway_node(
     idle_timeout: float = 30,
     machine_limits: tuple[int, ...] = (100, 1000),
     hand_over: HandOverPolicy = USUAL_HAND_OVER,
+    audit_process: bool = False,
 ) -> AsyncIterator[GatewayNode]:
     """Run a node that knows the gateway `PREFIX` with all features, and drain it at the end."""
-    node = GatewayNode(authority, folder, timeouts or Timeouts(), most_tunnels, idle_timeout, machine_limits, hand_over)
+    node = GatewayNode(
+        authority,
+        folder,
+        timeouts or Timeouts(),
+        most_tunnels,
+        idle_timeout,
+        machine_limits,
+        hand_over,
+        audit_process,
+    )
     node.publish_gateway()
     node.listener.start()
     try:

@@ -30,6 +30,8 @@ class SignedClient:
     requests: int = 0
     sent: deque[bytes] = field(default_factory=deque)
     """CONNECTs as they were sent."""
+    more: dict[str, str] = field(default_factory=dict)
+    """Further fields of the CONNECTs."""
 
     def proof(self, authority: str, correlation: str, *, gateway: str = NAME, ago: int = 0, number: int = 0) -> str:
         statement = Statement(gateway, self.challenge, number or self.requests, authority, correlation)
@@ -40,7 +42,7 @@ class SignedClient:
         self.requests += 1
         correlation = secrets.token_hex(8)
         good = self.proof(authority, correlation, **options)  # type: ignore[arg-type]
-        fields = {CORRELATION_FIELD: correlation, FRAMES_FIELD: FRAMES_VERSION, PROOF_FIELD: proof or good}
+        fields = {CORRELATION_FIELD: correlation, FRAMES_FIELD: FRAMES_VERSION, PROOF_FIELD: proof or good, **self.more}
         return await self.send(connect_request(authority, **fields))
 
     async def send(self, request: bytes) -> ResponseHead:

@@ -17,6 +17,7 @@ from arcgate.agent.surroundings import GatewayPlace, Surroundings
 from arcgate.agent.trust import Trust
 from arcgate.core.errors import ArcgateError, Hop, HopError
 from arcgate.core.hand_over import HandOverMode, HandOverPolicy, parse_mode
+from arcgate.core.incoming import WAITING
 from arcgate.core.names import Target
 from arcgate.core.routing import Route, Way
 from arcgate.core.urls import Url
@@ -78,8 +79,10 @@ class Outbound:
         """The newest surroundings."""
         return self._surroundings()
 
-    async def open(self, target: Target, *, correlation_id: str, route: Route | None = None) -> Tunnel:
-        """Return a tunnel to the target by its route (or the given one).
+    async def open(
+        self, target: Target, *, correlation_id: str, route: Route | None = None, claim: Fields = ()
+    ) -> Tunnel:
+        """Return a tunnel to the target by its route (or the given one); `claim` tells the gateway who wants it.
 
         Raises HopError naming the hop that failed (ConnectRefused with the refusal when gateway or proxy said no),
         or StateError when a certificate file can't be used.
@@ -91,7 +94,7 @@ class Outbound:
         match route.way:
             case Way.GATEWAY:
                 assert now.gateway is not None
-                stream, agreed = await self._by_gateway(now.gateway, target, now, correlation_id)
+                stream, agreed = await self._by_gateway(now.gateway, target, now, correlation_id, claim=claim)
                 self.early.worked(target)
                 return Tunnel(stream, route, now.gateway.name, agreed)
             case Way.ENTERPRISE if now.proxy is not None:
@@ -101,7 +104,9 @@ class Outbound:
             case _:
                 raise refused(target, route)
 
-    def open_early(self, target: Target, *, correlation_id: str, route: Route) -> EarlyTunnel | None:
+    def open_early(
+        self, target: Target, *, correlation_id: str, route: Route, claim: Fields = ()
+    ) -> EarlyTunnel | None:
         """Send a CONNECT on a warm channel, for a client that needn't wait for its answer.
 
         None when the answer has to be waited for: the target is not known to be allowed, no channel is warm, or early
@@ -114,7 +119,7 @@ class Outbound:
         if channel is None:
             return None
         try:
-            fields = (*_fields(correlation_id, now), *channel.proof(target, correlation_id))
+            fields = _fields(channel, target, correlation_id, now, claim)
             channel.tls.send_now(format_connect(target, fields))
         except StreamReset:
             self.channels.done(channel, is_reusable=False)
@@ -128,6 +133,14 @@ class Outbound:
             hold_end=_held_end(channel, now),
             on_done=lambda is_reusable: self.channels.done(channel, is_reusable=is_reusable),
         )
+
+    async def open_waiting(self, gateway: GatewayPlace, correlation_id: str) -> ByteStream:
+        """Return a channel to the gateway on which it may ask for connections to this machine.
+
+        Raises HopError or StateError.
+        """
+        stream, _ = await self._by_gateway(gateway, WAITING, self.surroundings, correlation_id)
+        return stream
 
     async def open_to_proxy(self, uri: bytes, target: Target) -> tuple[ByteStream, Fields, Url | None]:
         """Return a connection to an enterprise proxy for a request in absolute form, with the fields that it needs.
@@ -207,24 +220,25 @@ class Outbound:
         correlation_id: str,
         *,
         with_certificate: bool = True,
+        claim: Fields = (),
     ) -> tuple[ByteStream, HandOverPolicy]:
         channel = await self.channels.acquire(gateway, now, with_certificate=with_certificate)
         try:
-            return await self._connect(channel, target, now, correlation_id)
+            return await self._connect(channel, target, now, correlation_id, claim)
         except HopError as error:
             if not channel.was_used or error.code != "GATEWAY_FAILED":
                 raise
         # A kept channel can die at the very moment that it is used, by a gateway's restart for one. The gateway
         # had not answered, so nothing has been begun that a second try on a fresh channel could double.
         fresh = await self.channels.acquire(gateway, now, with_certificate=with_certificate, fresh=True)
-        return await self._connect(fresh, target, now, correlation_id)
+        return await self._connect(fresh, target, now, correlation_id, claim)
 
     async def _connect(
-        self, channel: Channel, target: Target, now: Surroundings, correlation_id: str
+        self, channel: Channel, target: Target, now: Surroundings, correlation_id: str, claim: Fields
     ) -> tuple[ByteStream, HandOverPolicy]:
         """Return a tunnel on the channel, which is done with when the tunnel is, and the agreement; raises HopError."""
         gateway = channel.kind.gateway
-        fields = (*_fields(correlation_id, now), *channel.proof(target, correlation_id))
+        fields = _fields(channel, target, correlation_id, now, claim)
         try:
             stream, answer = await connect_through(
                 channel.tls, target, now.timeouts.answer, hop=Hop.GATEWAY, via=gateway.name, fields=fields
@@ -258,11 +272,15 @@ class Outbound:
         return tunnel, agreed
 
 
-def _fields(correlation_id: str, now: Surroundings) -> Fields:
+def _fields(channel: Channel, target: Target, correlation_id: str, now: Surroundings, claim: Fields) -> Fields:
     """Return what a CONNECT to a gateway says and offers."""
     mode = now.hand_over.mode
-    fields = ((CORRELATION_FIELD, correlation_id), (FRAMES_FIELD, FRAMES_VERSION))
-    return fields if mode is HandOverMode.OFF else (*fields, (HAND_OVER_FIELD, mode))
+    fields: Fields = ((CORRELATION_FIELD, correlation_id), (FRAMES_FIELD, FRAMES_VERSION))
+    if mode is not HandOverMode.OFF:
+        fields = (*fields, (HAND_OVER_FIELD, mode))
+    if claim and isinstance(channel.tls, TlsStream):  # who opens TLS on the path need not know, and could change it
+        fields = (*fields, *claim)
+    return (*fields, *channel.proof(target, correlation_id))
 
 
 def _held_end(channel: Channel, now: Surroundings) -> float:

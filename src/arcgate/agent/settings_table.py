@@ -330,6 +330,13 @@ def _properties() -> tuple[Property, ...]:
             check=_account,
         ),
         Property(
+            "arcproxy.audit.process",
+            Kind.BOOLEAN,
+            False,
+            "Tell the gateway which user and process opened each tunnel, for its audit; it takes that down where its "
+            "operator has allowed it (gateway.audit_process).",
+        ),
+        Property(
             "arcproxy.connections",
             Kind.INTEGER,
             4096,

@@ -31,6 +31,7 @@ _COLUMNS: Columns = {
     "DOWN": at("bytesDown"),
     "SECONDS": at("duration"),
     "HANDED OVER": lambda row: {True: "yes", False: "no"}.get(row.get("handedOver"), "-"),
+    "PROCESS": at("process"),
     "CORRELATION": at("correlationId"),
 }
 

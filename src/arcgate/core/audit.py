@@ -76,6 +76,8 @@ class AuditRecord:
     """`INCOMING` for connections to the machine; empty for those that it makes."""
     requester: str = ""
     """Who connected to the machine: name and principal id."""
+    process: str = ""
+    """Which user and process of the machine opened the tunnel: what the machine says, which nobody has verified."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the record with camelCase keys, texts bounded and made printable."""
@@ -106,5 +108,5 @@ def _camel(name: str) -> str:
 _KEYS = tuple((one.name, _camel(one.name)) for one in fields(AuditRecord))
 """Attributes of a record with their JSON keys."""
 
-_LATER = ("handedOver", "authentication", "direction", "requester")
+_LATER = ("handedOver", "authentication", "direction", "requester", "process")
 """Keys that nodes of an earlier version don't send."""

@@ -223,6 +223,11 @@ class LogSettings(Section):
 
 class Configuration(Section):
     """All of arcgate.toml."""
+    audit_process: bool = Field(
+        False,
+        description="Whether the audit takes down which process of a machine opened a tunnel, as the machine says "
+        "whose arcproxy.audit.process is on.",
+    )
 
     state_dir: Path = Field(Path("/var/lib/arcgate"), description="Folder of everything that is kept.")
     cloud: CloudSettings = CloudSettings()

@@ -106,6 +106,7 @@ class Accounting:
             authentication=tunnel.authentication,
             direction=INCOMING if tunnel.incoming_to else "",
             requester=tunnel.requester,
+            process=tunnel.process,
             **measured,
         )
 

@@ -240,6 +240,7 @@ class Worker:
             ),
             incoming=self._incoming,
         )
+            audit_process=settings.audit_process,
 
     def _make_front_door(self) -> FrontDoor:
         settings = self._configuration.gateway

@@ -27,6 +27,7 @@ from arcgate.net.messages import MessageStream
 from arcgate.net.relay import HandOver
 from arcgate.net.streams import ByteStream, PrefixedStream, StreamReset
 from arcgate.net.tls import TlsStream, describe_failure
+from arcgate.wire.claims import read_claim
 from arcgate.wire.connect import (
     HAND_OVER_FIELD,
     ConnectRequest,
@@ -82,6 +83,7 @@ class Sessions:
         limits: Limits,
         hand_over: HandOverPolicy,
         incoming: IncomingConnections,
+        audit_process: bool = False,
     ) -> None:
         self._tls = tls
         self._policy = policy
@@ -93,6 +95,7 @@ class Sessions:
         self._limits = limits
         self._hand_over = hand_over
         self._incoming = incoming
+        self._audit_process = audit_process
 
     async def serve(self, stream: ByteStream, prefix: str, is_known: Callable[[], None] = lambda: None) -> None:
         """Serve one connection whose SNI named the gateway `prefix`, to its end.
@@ -143,6 +146,8 @@ class Sessions:
             await self._serve_visitor(session, request, machine_id, head, reader.rest)
             return False
         tunnel = self._make_tunnel(session, request)
+        if self._audit_process and session.certificate is not None and session.signed is None:
+            tunnel.process = read_claim(head)  # on a signed channel somebody on the path could have changed it
         if refusal is not None:
             await self._tunnelling.refuse(session.client, tunnel, refusal)
             return False

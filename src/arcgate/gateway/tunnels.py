@@ -47,6 +47,8 @@ class Tunnel:
     task: "asyncio.Task[Any] | None" = None
     by_signed_channel: bool = False
     """Whether TLS was opened on the path, so that the machine signs its requests."""
+    process: str = ""
+    """Who opened it on the machine, as the machine says; empty unless the node takes such claims."""
     incoming_to: str = ""
     """The machine that an incoming connection leads to; empty for tunnels that machines open."""
     requester: str = ""

@@ -15,6 +15,8 @@ from arcgate.core.errors import Hop, HopError
 from arcgate.core.names import parse_target
 from arcgate.core.verdicts import Reason
 from arcgate.net.files import read_json, write_file, write_json
+from arcgate.wire.claims import PROCESS_FIELD
+from arcgate.wire.messages import MessageCodec
 from worlds.agent_machine import AgentMachine, address, agent_machine, echo, error_of, read_all, target
 from worlds.authority import Authority
 from worlds.gateway_node import NAME, GatewayNode, gateway_node
@@ -94,6 +96,16 @@ async def test_trusted_on_purpose_requests_are_signed_and_carried(enterprise: En
     assert record.authentication == "signature"
     assert enterprise.machine.log_lines()
     assert any("TLS is inspected" in line for line in enterprise.machine.log_lines())
+
+
+async def test_which_process_it_was_is_not_told_where_somebody_could_read_and_change_it(enterprise: Enterprise) -> None:
+    enterprise.trust()
+    enterprise.machine.set(inspection_ca=str(enterprise.ca), arcproxy_audit_process=True)
+    assert await enterprise.carries(b"hello")
+    _, _, messages = bytes(enterprise.middle.seen).partition(b"\r\n\r\n")
+    sent = b"".join(MessageCodec(is_client=False).feed(messages))
+    assert b"CONNECT" in sent
+    assert PROCESS_FIELD.encode() not in sent
 
 
 async def test_one_signed_channel_serves_one_tunnel_after_the_other(enterprise: Enterprise) -> None:

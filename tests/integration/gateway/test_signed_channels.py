@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from arcgate.core.audit import Authentication, Event
 from arcgate.core.verdicts import EndReason, Reason
 from arcgate.net.streams import ByteStream, StreamReset
+from arcgate.wire.claims import PROCESS_FIELD
 from arcgate.wire.heads import ResponseHead
 from worlds.authority import Authority
 from worlds.gateway_node import Client, GatewayNode, Machines, connect_request, gateway_node, target
@@ -30,7 +31,7 @@ async def echo(stream: ByteStream) -> None:
 
 @pytest.fixture
 async def node(authority: Authority, tmp_path: Path) -> AsyncIterator[GatewayNode]:
-    async with gateway_node(authority, tmp_path) as running:
+    async with gateway_node(authority, tmp_path, audit_process=True) as running:
         running.publish_gateway(signedChannels=True)
         yield running
 
@@ -79,6 +80,16 @@ async def test_one_channel_carries_tunnel_after_tunnel_and_the_audit_says_by_wha
         EndReason.COMPLETED,
     )
     assert {one.authentication for one in node.records()} == {"signature"}
+
+
+async def test_a_claim_that_somebody_on_the_path_could_have_changed_is_not_taken_down(
+    node: GatewayNode, opener: SignedChannelOpener, place: str
+) -> None:
+    channel = await opener.open(node.enrol())
+    channel.more[PROCESS_FIELD] = "uid=0"
+    assert (await channel.ask(place)).status == 200
+    await carry(channel, b"hello")
+    assert (await node.wait_for_record(Event.END)).process == ""
 
 
 async def test_a_machine_with_its_certificate_in_tls_is_told_apart_in_the_audit(node: GatewayNode, place: str) -> None:

@@ -65,3 +65,8 @@ def test_a_text_that_was_cut_ends_in_an_ellipsis() -> None:
     assert printable("x" * 300) == "x" * 300
     assert printable("x" * 301) == "x" * 299 + "…"
     assert printable("abc", 2) == "a…"
+
+
+def test_records_of_earlier_versions_name_no_process() -> None:
+    document = {key: value for key, value in RECORD.to_json().items() if key != "process"}
+    assert AuditRecord.from_json(document).process == ""

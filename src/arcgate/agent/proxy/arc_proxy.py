@@ -23,7 +23,7 @@ from arcgate.net.early_tunnel import EarlyTunnel
 from arcgate.net.relay import Ending, HandOver, relay
 from arcgate.net.streams import ByteStream, PrefixedStream, SocketStream, StreamReset, close_gently
 from arcgate.wire.connect import format_established, parse_connect
-from arcgate.wire.heads import HeadError, RequestHead, RequestReader
+from arcgate.wire.heads import Fields, HeadError, RequestHead, RequestReader
 
 _log = structlog.get_logger(__name__)
 
@@ -116,7 +116,8 @@ class ArcProxy:
         request = parse_connect(head)
         record.correlation_id = request.correlation_id or record.correlation_id
         record.target = request.target.authority
-        tunnel = self._open_early(request.target, record) or await self._open_way(request.target, record)
+        claim = await self._claim(client, request.target, record)
+        tunnel = self._open_early(request.target, record, claim) or await self._open_way(request.target, record, claim)
         is_whole = False
         task = asyncio.current_task()
         assert task is not None
@@ -181,7 +182,15 @@ class ArcProxy:
             hand_over=hand_over,
         )
 
-    def _open_early(self, target: Target, record: RequestRecord) -> Tunnel | None:
+    async def _claim(self, client: SocketStream, target: Target, record: RequestRecord) -> Fields:
+        """Return what the gateway is told of the client's process: nothing, unless that is wanted."""
+        callers = self._callers()
+        if callers is None or not callers.claims_processes:
+            return ()
+        is_for_gateway = self._outbound.surroundings.routing.route(target).way is Way.GATEWAY
+        return await callers.claim(client, record) if is_for_gateway else ()
+
+    def _open_early(self, target: Target, record: RequestRecord, claim: Fields) -> Tunnel | None:
         """Return a tunnel whose client needn't wait for the gateway's answer, None where it has to."""
         now = self._outbound.surroundings
         if not now.answers_early:
@@ -190,7 +199,7 @@ class ArcProxy:
         route = record.route
         if route is None:
             return None
-        early = self._outbound.open_early(target, correlation_id=record.correlation_id, route=route)
+        early = self._outbound.open_early(target, correlation_id=record.correlation_id, route=route, claim=claim)
         if early is None:
             return None
         record.log_start()
@@ -204,10 +213,10 @@ class ArcProxy:
             if record.route.way is Way.GATEWAY and now.gateway is not None:
                 record.gateway = now.gateway.name
 
-    async def _open_way(self, target: Target, record: RequestRecord) -> Tunnel:
+    async def _open_way(self, target: Target, record: RequestRecord, claim: Fields) -> Tunnel:
         self._find_way(target, record)
         record.log_start()
-        return await self._outbound.open(target, correlation_id=record.correlation_id, route=record.route)
+        return await self._outbound.open(target, correlation_id=record.correlation_id, route=record.route, claim=claim)
 
     async def _forward(self, client: SocketStream, head: RequestHead, received: bytes, record: RequestRecord) -> None:
         request = parse_absolute(head)
@@ -222,7 +231,8 @@ class ArcProxy:
             stream, fields, proxy = await self._outbound.open_to_proxy(request.uri, request.target)
             exchange = forwarder.exchange(stream, proxy, fields)
         else:
-            stream = (await self._open_way(request.target, record)).stream
+            claim = await self._claim(client, request.target, record)
+            stream = (await self._open_way(request.target, record, claim)).stream
             exchange = forwarder.exchange(stream)
         is_whole = False
         if (callers := self._callers()) is not None:

@@ -1,6 +1,6 @@
 """Who uses Arc Proxy: whether that user may, and which process it was.
 
-Both are off the way of a tunnel unless settings ask for them: `Callers.of` returns None when nothing is asked for.
+All of it is off the way of a tunnel unless settings ask for it: `Callers.of` returns None when nothing is asked for.
 Users and groups may come from a directory on the network, so they are looked up in a thread, and kept for a while.
 """
 
@@ -19,6 +19,8 @@ from arcgate.core.audit import printable
 from arcgate.core.errors import ArcgateError
 from arcgate.net.socket_owners import SocketOwners
 from arcgate.net.streams import SocketStream
+from arcgate.wire.claims import LONGEST_EXECUTABLE, ProcessClaim, format_claim
+from arcgate.wire.heads import Fields
 from arcgate.wire.socket_diagnosis import SocketOwner
 
 KEPT = 60.0
@@ -27,7 +29,8 @@ MOST_KEPT = 1000
 MOST_SEARCHES = 10
 """Searches for a process in a second: each looks through the open files of many. Beyond, users alone are named."""
 MOST_PROCESSES = 4096
-LONGEST_EXECUTABLE = 200
+LONGEST_SEARCH = 0.5
+"""Seconds that a tunnel waits for the name of its process when the gateway is told; beyond, the user alone is told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +60,17 @@ class Callers:
         *,
         names_users: bool = True,
         names_processes: bool = True,
+        claims_processes: bool = False,
         find_user: Callable[[int], User] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Allow these users and groups (names or numbers); with none of both, everybody."""
+        """Allow these users and groups (names or numbers); with none of both, everybody.
+
+        `claims_processes` is for gateways whose audit names the processes too.
+        """
         self._users, self._groups = frozenset(users), frozenset(groups)
         self._names_users, self._names_processes = names_users, names_processes
+        self.claims_processes = claims_processes
         self._find_user = find_user or look_up_user
         self._clock = clock
         self._owners = SocketOwners()
@@ -75,9 +83,16 @@ class Callers:
         """Return what the settings ask for, None when that is nothing."""
         users, groups = values.get("arcproxy.allowedusers", []), values.get("arcproxy.allowedgroups", [])
         naming = values.get("arcproxy.log.process", "off")
-        if not users and not groups and naming == "off":
+        claims = values.get("arcproxy.audit.process", False)
+        if not users and not groups and naming == "off" and not claims:
             return None
-        return cls(users, groups, names_users=naming != "off", names_processes=naming == "process")
+        return cls(
+            users,
+            groups,
+            names_users=naming != "off",
+            names_processes=naming == "process",
+            claims_processes=claims,
+        )
 
     @property
     def is_restricted(self) -> bool:
@@ -111,10 +126,31 @@ class Callers:
         known = self._known.get(owner.user_id)
         if known is not None:
             record.user = known[1].name
-        may_search = self._names_processes and self._may_search()
+        may_search = self._names_processes and not record.process and self._may_search()
         if known is None or may_search:
             found = loop.run_in_executor(None, self._identify, owner, may_search)
             found.add_done_callback(lambda done: _note(done, record))
+
+    async def claim(self, client: SocketStream, record: RequestRecord) -> Fields:
+        """Return the field that tells a gateway who the client is, none when the system doesn't say whose it is."""
+        owner = self._owners.owner_of_peer(client.socket)
+        if owner is None:
+            return ()
+        process = await self._search(owner) if self._may_search() else None
+        if process is None:
+            return format_claim(ProcessClaim(owner.user_id))
+        if self._names_processes:
+            record.process, record.executable = process.pid, process.executable
+        return format_claim(ProcessClaim(owner.user_id, process.pid, process.executable))
+
+    async def _search(self, owner: SocketOwner) -> Process | None:
+        """Return the owner's process, None when it isn't found in time."""
+        search = asyncio.get_running_loop().run_in_executor(None, self._find_process, owner)
+        try:
+            async with asyncio.timeout(LONGEST_SEARCH):
+                return await search
+        except TimeoutError:
+            return None
 
     def close(self) -> None:
         """Let go of what is open."""
