@@ -130,6 +130,13 @@ class AgentService:
             raise InputError("SETTINGS_INVALID", "The extension's settings can't be read.")
         return revision, settings, sealed or ""
 
+    async def publisher_keys(self) -> list[str]:
+        """Return the keys (base64) of publishers that the cloud trusts; raises HopError, ServiceRefusal, InputError."""
+        keys = require_success(await self._send("GET", "publishers")).get("keys")
+        if not isinstance(keys, list) or not all(isinstance(one, str) for one in keys):
+            raise InputError("PUBLISHERS_INVALID", "The publishers' keys can't be read.")
+        return keys
+
     async def report_extension(self, status: ExtensionStatus) -> None:
         """Tell what came of an extension; raises HopError or ServiceRefusal."""
         path = f"extensions/{quote(status.name, safe='')}/status"

@@ -98,6 +98,16 @@ class AgentPaths:
         return self.layout.state / "arcproxyd.lock"
 
     @property
+    def extd_lock(self) -> Path:
+        """Held while extd runs."""
+        return self.layout.state / "extd.lock"
+
+    @property
+    def extd_log(self) -> Path:
+        """Log of extd."""
+        return self.layout.log / "extd.log"
+
+    @property
     def azcmagent_log(self) -> Path:
         """Log of the command."""
         return self.layout.log / "azcmagent.log"

@@ -14,6 +14,7 @@ from arcgate.core.hand_over import MODES
 from arcgate.core.names import parse_target
 from arcgate.core.routing import PROXY_BYPASS_GROUPS, parse_proxy_bypass
 from arcgate.core.urls import Url, parse_url
+from arcgate.wire.extension_signature import read_keys
 from arcgate.wire.proxy_authentication import Scheme
 
 LONGEST_VALUE = 8192
@@ -229,19 +230,20 @@ def _properties() -> tuple[Property, ...]:
             "incomingconnections.enabled",
             Kind.BOOLEAN,
             True,
-            "Whether connections to this machine may be made through the cloud (SSH, Windows Admin Center).",
-            has_effect=False,
+            "Whether connections to this machine may be made through its gateway (SSH, Windows Admin Center).",
         ),
         Property(
             "incomingconnections.ports",
             Kind.LIST,
             [],
-            "Local ports that such connections may reach.",
+            "Local ports that such connections may reach; empty: none.",
             check=_port,
-            has_effect=False,
         ),
         Property(
-            "extensions.enabled", Kind.BOOLEAN, True, "Whether extensions may be installed and run.", has_effect=False
+            "extensions.enabled",
+            Kind.BOOLEAN,
+            True,
+            "Whether extensions may be installed and changed; removing them always works.",
         ),
         Property(
             "extensions.allowlist",
@@ -249,7 +251,6 @@ def _properties() -> tuple[Property, ...]:
             [],
             "Extensions that alone may be installed, Publisher/Type; Allow/None allows none.",
             check=_extension,
-            has_effect=False,
         ),
         Property(
             "extensions.blocklist",
@@ -257,7 +258,6 @@ def _properties() -> tuple[Property, ...]:
             [],
             "Extensions that may not be installed, Publisher/Type; beats the allow list.",
             check=_extension,
-            has_effect=False,
         ),
         Property(
             "guestconfiguration.enabled", Kind.BOOLEAN, True, "Whether machine configuration runs.", has_effect=False
@@ -275,10 +275,25 @@ def _properties() -> tuple[Property, ...]:
             "extensions.agent.cpulimit",
             Kind.INTEGER,
             5,
-            "Percent of a processor for the extension service.",
+            "Percent of all processors for the commands of extensions and what they leave running; needs systemd and "
+            "control groups of version 2.",
             least=1,
             most=100,
-            has_effect=False,
+        ),
+        Property(
+            "extensions.timeout",
+            Kind.INTEGER,
+            3600,
+            "Time for each command of an extension, in seconds; then it is killed with all that it has started.",
+            least=1,
+            most=86_400,
+        ),
+        Property(
+            "extensions.publisherkeys",
+            Kind.LIST,
+            [],
+            "Ed25519 keys (32 bytes in base64) that must have signed extensions; empty: those that the cloud names.",
+            check=lambda text: read_keys([text]),
         ),
         Property(
             "config.mode",
@@ -286,7 +301,6 @@ def _properties() -> tuple[Property, ...]:
             "full",
             "'monitor' allows monitoring extensions only, no incoming connections and no machine configuration.",
             allowed=("full", "monitor"),
-            has_effect=False,
         ),
         Property(
             "himds.port",
@@ -316,6 +330,13 @@ def _properties() -> tuple[Property, ...]:
             allowed=("off", "user", "process"),
         ),
         Property(
+            "arcproxy.audit.process",
+            Kind.BOOLEAN,
+            False,
+            "Tell the gateway which user and process opened each tunnel, for its audit; it takes that down where its "
+            "operator has allowed it (gateway.audit_process).",
+        ),
+        Property(
             "arcproxy.allowedusers",
             Kind.LIST,
             [],
@@ -328,13 +349,6 @@ def _properties() -> tuple[Property, ...]:
             [],
             "Groups whose users may use Arc Proxy, by name or number.",
             check=_account,
-        ),
-        Property(
-            "arcproxy.audit.process",
-            Kind.BOOLEAN,
-            False,
-            "Tell the gateway which user and process opened each tunnel, for its audit; it takes that down where its "
-            "operator has allowed it (gateway.audit_process).",
         ),
         Property(
             "arcproxy.connections",

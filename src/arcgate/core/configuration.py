@@ -85,6 +85,28 @@ class TlsSettings(Section):
     )
 
 
+class AcmeSettings(Section):
+    """A certificate of a public authority, asked for and renewed by ACME (RFC 8555, RFC 8737)."""
+
+    directory: str = Field("", description="https URL of the authority's ACME directory; empty asks for nothing.")
+    email: str = Field("", description="Address that the authority may write to; empty names none.")
+    terms_agreed: bool = Field(False, description="Whether you agree to the authority's terms of service.")
+    ca_file: Path | None = Field(
+        None,
+        description="PEM certificates to trust for the directory and what it issues, where systems don't know them.",
+    )
+    most_names: int = Field(100, ge=5, le=1000, description="Names that the authority puts into one certificate.")
+    order_interval: Seconds = Field(60, description="Least time between two orders, in seconds.")
+    retry_first: Seconds = Field(
+        60, description="Pause after a failed order, in seconds; doubled by each further one, longer if told so."
+    )
+    retry_longest: Seconds = Field(6 * 3600, description="Longest pause of our own after failed orders, in seconds.")
+    request_timeout: int = Field(30, ge=1, le=600, description="Time for an answer of the directory, in seconds.")
+    validation_timeout: Seconds = Field(
+        120, description="Time for the authority to look at all names, and to issue, in seconds."
+    )
+
+
 class DatabaseSettings(Section):
     """Where the control plane keeps its truth."""
 
@@ -125,6 +147,14 @@ class ControlSettings(Section):
     packages_folder: Path | None = Field(
         None,
         description="Folder with the agent's packages that 'make packages' made; default is packages below state_dir.",
+    )
+    extensions_folder: Path | None = Field(
+        None, description="Folder with signed packages of extensions; default is extensions below state_dir."
+    )
+    extension_keys: tuple[Path, ...] = Field(
+        (),
+        description="PEM files of publishers' Ed25519 keys whose extensions machines install; "
+        "default is publisher.pem in that folder.",
     )
 
 
@@ -193,6 +223,11 @@ class GatewaySettings(Section):
         65_536, ge=1, description="Bytes of a direction that make a tunnel bulk for hand_over."
     )
     hand_over_idle: Seconds = Field(5, description="Without a byte, a tunnel is idle for hand_over after, in seconds.")
+    audit_process: bool = Field(
+        False,
+        description="Whether the audit takes down which process of a machine opened a tunnel, as the machine says "
+        "whose arcproxy.audit.process is on.",
+    )
     drain_timeout: Seconds = Field(30, description="Time that tunnels get to end at shutdown, in seconds.")
     largest_head: int = Field(16 * 1024, ge=1024, le=1024 * 1024, description="Bytes of a request head.")
     most_fields: int = Field(100, ge=10, le=10_000, description="Header fields of a request.")
@@ -223,16 +258,12 @@ class LogSettings(Section):
 
 class Configuration(Section):
     """All of arcgate.toml."""
-    audit_process: bool = Field(
-        False,
-        description="Whether the audit takes down which process of a machine opened a tunnel, as the machine says "
-        "whose arcproxy.audit.process is on.",
-    )
 
     state_dir: Path = Field(Path("/var/lib/arcgate"), description="Folder of everything that is kept.")
     cloud: CloudSettings = CloudSettings()
     listen: ListenSettings = ListenSettings()
     tls: TlsSettings = TlsSettings()
+    acme: AcmeSettings = AcmeSettings()
     database: DatabaseSettings = DatabaseSettings()
     control: ControlSettings = ControlSettings()
     identity: IdentitySettings = IdentitySettings()
@@ -260,6 +291,33 @@ class Configuration(Section):
     def workers_folder(self) -> Path:
         """Where this host's gateway workers listen for each other."""
         return self.state_dir / "run"
+
+    @property
+    def acme_folder(self) -> Path:
+        """What is kept of ACME: the account's key, the record of orders, and the two below."""
+        return self.state_dir / "acme"
+
+    @property
+    def acme_certificate(self) -> Path:
+        """Chain and key that ACME got us, in one file; missing until the first order has succeeded."""
+        return self.acme_folder / "certificate.pem"
+
+    @property
+    def acme_challenges(self) -> Path:
+        """Certificates that prove names to the authority, a file for each name while it looks."""
+        return self.acme_folder / "challenges"
+
+    @property
+    def acme_orders(self) -> Path:
+        """What came of the orders so far."""
+        return self.acme_folder / "orders.json"
+
+    @property
+    def given_certificate(self) -> tuple[Path, Path] | None:
+        """Files of chain and key that our own authority didn't issue; those of ACME come later than we start."""
+        if self.tls.certificate_file is not None:
+            return self.tls.certificate_file, self.tls.key_file or self.tls.certificate_file
+        return (self.acme_certificate, self.acme_certificate) if self.acme.directory else None
 
     def url_of(self, host: str) -> str:
         """Return the https URL of one of our names, with the port unless it is 443."""

@@ -1,5 +1,6 @@
 """The agent service's requests."""
 
+import asyncio
 from typing import Any
 
 from starlette.requests import Request
@@ -19,6 +20,7 @@ from arcgate.control.his.machine_tokens import issue_token
 from arcgate.control.his.published import Published
 from arcgate.control.his.reports import Reports
 from arcgate.control.his.waiting import Goals
+from arcgate.control.packages.extension_shelf import publisher_keys
 from arcgate.control.polling import read_wait
 from arcgate.control.urls import base_url
 
@@ -46,6 +48,7 @@ class AgentService:
             Route("/machine/{machine_id}/goal", self.tell_goal, methods=["GET"]),
             Route("/machine/{machine_id}/extensions/{extension}/settings", self.tell_settings, methods=["GET"]),
             Route("/machine/{machine_id}/extensions/{extension}/status", self.hear_status, methods=["PUT"]),
+            Route("/machine/{machine_id}/publishers", self.tell_publishers, methods=["GET"]),
             Route("/log", self._reports.take, methods=["PUT"]),
         ]
 
@@ -109,6 +112,11 @@ class AgentService:
         machine = await self._authentication.machine(request)
         settings = await settings_of(self._context, machine, request.path_params["extension"])
         return JSONResponse(settings, headers=NO_STORE)
+
+    async def tell_publishers(self, request: Request) -> JSONResponse:
+        """Tell the keys of publishers whose extensions the machine may install."""
+        await self._authentication.machine(request)
+        return JSONResponse({"keys": await asyncio.to_thread(publisher_keys, self._context.configuration)})
 
     async def hear_status(self, request: Request) -> JSONResponse:
         """Keep what the machine says of one of its extensions."""

@@ -8,6 +8,7 @@ from starlette.routing import Route
 from arcgate.control.context import ControlContext
 from arcgate.control.failures import ApiError
 from arcgate.control.packages.clouds import Approach, cloud_definition, download_url
+from arcgate.control.packages.extension_shelf import ExtensionShelf, extensions_folder
 from arcgate.control.packages.installer import render_linux, render_windows
 from arcgate.control.packages.shelf import Shelf
 from arcgate.control.packages.trust import authorities_pem
@@ -33,6 +34,7 @@ class Downloads:
         configuration = context.configuration
         ready = configuration.control.packages_folder or configuration.state_dir / "packages"
         self._shelf = Shelf(configuration.state_dir / "control" / "packages", ready)
+        self._extensions = ExtensionShelf(extensions_folder(configuration))
 
     def routes(self) -> list[Route]:
         """Return the routes of the downloads."""
@@ -41,6 +43,8 @@ class Downloads:
             Route("/azcmagent-windows", self.give_windows_installer, methods=["GET"]),
             Route("/packages/azcmagent/index.json", self.list_packages, methods=["GET"]),
             Route("/packages/azcmagent/{name}", self.give_package, methods=["GET"]),
+            Route("/packages/extensions/index.json", self.list_extensions, methods=["GET"]),
+            Route("/packages/extensions/{name}", self.give_extension, methods=["GET"]),
             Route("/ca.pem", self.give_authorities, methods=["GET"]),
         ]
 
@@ -70,6 +74,18 @@ class Downloads:
             remedy = f"There is {self._shelf.package.file_name}, and what /packages/azcmagent/index.json lists."
             raise ApiError(404, "PackageNotFound", "There is no such package.", remedy=remedy)
         return FileResponse(path, media_type=_MEDIA_TYPES.get(path.suffix, "application/octet-stream"))
+
+    async def list_extensions(self, _request: Request) -> Response:
+        """List the packages of extensions, each with its publisher's signature."""
+        return JSONResponse({"packages": await self._extensions.listed()})
+
+    async def give_extension(self, request: Request) -> Response:
+        """Give a package of an extension."""
+        path = await self._extensions.find(request.path_params["name"])
+        if path is None:
+            remedy = "There is what /packages/extensions/index.json lists."
+            raise ApiError(404, "PackageNotFound", "There is no such package.", remedy=remedy)
+        return FileResponse(path, media_type="application/zip")
 
     async def give_authorities(self, _request: Request) -> Response:
         """Give the authorities to trust for this control plane and its gateways."""

@@ -4,16 +4,21 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from arcgate.control.authority import Authority
+from arcgate.control.authority.server_certificate import read_pem
 from arcgate.core.configuration import Configuration
 from arcgate.core.errors import StateError
+from arcgate.net.tls import join_pem
 
 
 def authorities_pem(configuration: Configuration, authority: Authority) -> str:
     """Return the authorities in PEM, or nothing when the system's own are enough.
 
-    With a certificate from a file, these are the self-signed ones at the end of its chain, if there are any.
-    Raises StateError (TLS_FILE_UNUSABLE).
+    With a certificate from a file, these are the self-signed ones at the end of its chain, if there are any; with
+    one by ACME, those of `acme.ca_file`, and our own until it has come. Raises StateError (TLS_FILE_UNUSABLE).
     """
+    if configuration.acme.directory:
+        own = "" if configuration.acme_certificate.exists() else authority.ca_pem
+        return join_pem([own, read_pem(configuration.acme.ca_file) if configuration.acme.ca_file else ""])
     path = configuration.tls.certificate_file
     if path is None:
         return authority.ca_pem

@@ -1,0 +1,1 @@
+"""The process extd: fetches, installs, runs and removes extensions, as state/extensions.json says."""
