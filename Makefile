@@ -31,7 +31,7 @@ test-unit: setup ## Run the unit tests
 test-integration: setup test-packages azure-clients ## Run the tests with sockets and databases on loopback
 	$(PYTEST) tests/integration
 
-test-net: setup test-packages inspecting-proxy ## Run the tests in networks of namespaces (as root)
+test-net: setup test-packages azure-clients inspecting-proxy ## Run the tests in networks of namespaces (as root)
 	@scripts/make-bare-system >/dev/null
 	$(PYTEST) tests/net
 

@@ -165,7 +165,11 @@ class Stage:
 
 @contextmanager
 def stage(
-    *, squid: bool = True, squid_allows: tuple[str, ...] = (f".{GATEWAY_ZONE}",), apart: bool = False
+    *,
+    squid: bool = True,
+    squid_allows: tuple[str, ...] = (f".{GATEWAY_ZONE}",),
+    apart: bool = False,
+    more_targets: tuple[str, ...] = (),
 ) -> Iterator[Stage]:
     """Build the network; `apart` puts control plane and gateway on hosts of their own."""
     with Network() as net:
@@ -173,7 +177,7 @@ def stage(
             net.host(name) for name in ("machine", "operator", "dns", "gateway", "targets")
         )
         control_host = net.host("control") if apart else front
-        targets = dict.fromkeys((*ALLOWED_TARGETS, PLAIN_TARGET, FORBIDDEN_TARGET), (far.address,))
+        targets = dict.fromkeys((*ALLOWED_TARGETS, PLAIN_TARGET, FORBIDDEN_TARGET, *more_targets), (far.address,))
         name_server = NameServer(dns, {**names_of_servers(front), **targets}).start()
         for host in (operator, front, control_host):
             host.resolve_by(dns)
