@@ -369,7 +369,7 @@ def _properties() -> tuple[Property, ...]:
         Property(
             "arcproxy.timeout.idle",
             Kind.INTEGER,
-            3600,
+            14_400,
             "A tunnel without a byte either way ends after, in seconds.",
             least=1,
             most=86_400,

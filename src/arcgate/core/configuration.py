@@ -200,7 +200,7 @@ class GatewaySettings(Section):
     dns_cache_names: int = Field(10_000, ge=0, description="Names that a worker remembers; 0 remembers none.")
     dns_lookups: int = Field(256, ge=1, le=10_000, description="Names that a worker looks up at once; others wait.")
     dial_timeout: Seconds = Field(10, description="Time for a target to accept the connection, in seconds.")
-    idle_timeout: Seconds = Field(3600, description="A tunnel without a byte either way ends after, in seconds.")
+    idle_timeout: Seconds = Field(14_400, description="A tunnel without a byte either way ends after, in seconds.")
     half_closed_timeout: Seconds = Field(300, description="... when one direction has ended already, in seconds.")
     channel_idle_timeout: Seconds = Field(
         120, description="A machine's channel may wait for its next tunnel, in seconds."

@@ -13,7 +13,7 @@ class ProxyLimits:
 
     connections: int = 4096
     head_timeout: float = 10
-    idle_timeout: float = 3600
+    idle_timeout: float = 14_400
     half_closed_timeout: float = 300
     drain_timeout: float = 30
     channels: int = 64
