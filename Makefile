@@ -3,6 +3,9 @@
 VENV ?= .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest --durations=10 --durations-min=1
+# Test files run side by side; each one stays with one worker, which shares its expensive surroundings.
+WORKERS ?= 2
+PARALLEL := -n $(WORKERS) --dist loadfile
 SCRIPTS := scripts/setup-venv scripts/install-test-packages scripts/install-azure-clients scripts/install-inspecting-proxy scripts/build-packages scripts/make-bare-system .ci/run \
 	$(wildcard packaging/*.sh)
 LOCK := uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
@@ -26,10 +29,10 @@ test: setup test-packages azure-clients inspecting-proxy check test-unit test-in
 	@echo 'make test: all passed'
 
 test-unit: setup ## Run the unit tests
-	$(PYTEST) tests/unit
+	$(PYTEST) $(PARALLEL) tests/unit
 
 test-integration: setup test-packages azure-clients ## Run the tests with sockets and databases on loopback
-	$(PYTEST) tests/integration
+	$(PYTEST) $(PARALLEL) tests/integration
 
 test-net: setup test-packages azure-clients inspecting-proxy ## Run the tests in networks of namespaces (as root)
 	@scripts/make-bare-system >/dev/null
