@@ -124,6 +124,6 @@ async def send_audit(control: ControlPlane, spool: Spool) -> None:
             return GATHERING
         await control.send_records(lines)
         spool.forget(position)
-        return 0
+        return 0 if len(lines) == BATCH else GATHERING
 
     await repeat("send audit records", send_batch, Backoff(random.random, 0.2, 30))
