@@ -6,13 +6,13 @@ PYTEST := $(BIN)/python -m pytest --durations=10 --durations-min=1
 # Test files run side by side; each one stays with one worker, which shares its expensive surroundings.
 WORKERS ?= 2
 PARALLEL := -n $(WORKERS) --dist loadfile
-SCRIPTS := scripts/setup-venv scripts/install-test-packages scripts/install-azure-clients scripts/install-inspecting-proxy scripts/build-packages scripts/make-bare-system .ci/run \
+SCRIPTS := scripts/setup-venv scripts/install-test-packages scripts/install-azure-clients scripts/install-inspecting-proxy scripts/build-packages scripts/build-extensions scripts/make-bare-system .ci/run \
 	$(wildcard packaging/*.sh)
 LOCK := uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-unit test-integration test-net test-packages azure-clients inspecting-proxy check fmt references bench packages lock clean
+.PHONY: help setup demo test test-unit test-integration test-net test-packages azure-clients inspecting-proxy check fmt references scenario-results bench packages extensions lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,7 +31,7 @@ test: setup test-packages azure-clients inspecting-proxy check test-unit test-in
 test-unit: setup ## Run the unit tests
 	$(PYTEST) $(PARALLEL) tests/unit
 
-test-integration: setup test-packages azure-clients ## Run the tests with sockets and databases on loopback
+test-integration: setup test-packages azure-clients extensions ## Run the tests with sockets and databases on loopback
 	$(PYTEST) $(PARALLEL) tests/integration
 
 test-net: setup test-packages azure-clients inspecting-proxy ## Run the tests in networks of namespaces (as root)
@@ -62,8 +62,15 @@ fmt: setup ## Format the code and repair what the linter can
 references: setup ## Write the pages of docs/reference that are made from the code
 	$(BIN)/arcgate references docs/reference
 
+scenario-results: setup test-packages azure-clients ## Run the scenarios' tests and write down what they have shown (as root)
+	ARCGATE_RECORD_SCENARIOS=1 $(PYTEST) -m scenario tests
+	$(MAKE) references
+
 packages: setup ## Make the agent's packages in dist/: .deb, .rpm and an archive that need no Python
 	@VENV=$(VENV) scripts/build-packages
+
+extensions: setup ## Make the signed packages of the extensions CustomScript and Monitor in build/extensions
+	@VENV=$(VENV) scripts/build-extensions
 
 bench: setup bench/load ## Measure, side by side with the alternatives (QUICK=1: one short round)
 	@test -x .venv-bench/bin/python || $(BIN)/python -m venv .venv-bench
@@ -85,6 +92,7 @@ lock: ## Resolve the requirements anew (needs uv)
 	$(LOCK) --extra pac --extra uvloop pyproject.toml requirements/packages.in --output-file requirements/packages.txt
 	$(LOCK) requirements/azure.in --output-file requirements/azure.txt
 	$(LOCK) requirements/inspection.in --output-file requirements/inspection.txt
+	$(subst --python-version 3.11,--python-version 3.10,$(LOCK)) requirements/monitor.in --output-file requirements/monitor.txt
 	$(LOCK) requirements/bench.in --output-file requirements/bench.txt
 
 clean: ## Remove the virtual environment and everything that can be made again
