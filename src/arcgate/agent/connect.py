@@ -90,6 +90,11 @@ class Onboarding:
         self.progress(30)
         vm_id, document = await self._create(request, manager, resource, key)
         self.progress(60)
+        if request.private_link_scope:
+            self.tell(
+                "The private link scope is noted with the machine; that the cloud's names lead to private addresses "
+                "is your DNS's part: 'azcmagent check --enable-pls-check' looks."
+            )
         if request.gateway_id:
             await self._associate(manager, resource, request.gateway_id)
         endpoint = endpoint or await self._discover(request.location)
@@ -265,6 +270,7 @@ class Onboarding:
             correlation_id=request.correlation_id,
             principal_id=str(identity.get("principalId") or ""),
             his_endpoint=endpoint,
+            private_link_scope=request.private_link_scope,
         )
 
 

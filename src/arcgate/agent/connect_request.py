@@ -11,7 +11,7 @@ from arcgate.agent.login import Credentials
 from arcgate.agent.machine_key import KeyKind
 from arcgate.agent.state import AgentIdentity
 from arcgate.core.errors import InputError
-from arcgate.core.resource_ids import GATEWAY_TYPE, parse_resource_id
+from arcgate.core.resource_ids import GATEWAY_TYPE, PRIVATE_LINK_SCOPE_TYPE, parse_resource_id
 
 LONGEST_NAME = 54
 """Characters of a machine's resource name."""
@@ -42,6 +42,7 @@ class ConnectRequest:
     """The cloud's name as it was given; empty for the only one."""
     tenant_id: str = ""
     gateway_id: str = ""
+    private_link_scope: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
     credentials: Credentials = NO_CREDENTIALS
     ignore_network_check: bool = False
@@ -84,12 +85,20 @@ def parse_request(
     cloud: str = "",
     correlation_id: str = "",
     gateway_id: str = "",
+    private_link_scope: str = "",
+    is_named_after_host: bool = False,
     tags: str = "",
     credentials: Credentials = NO_CREDENTIALS,
     ignore_network_check: bool = False,
     key_kind: KeyKind = KeyKind.RSA,
 ) -> ConnectRequest:
-    """Return the request of these flags; raises AzcmError 16, 23 or 102."""
+    """Return the request of these flags; raises AzcmError 16, 23, 27 or 102."""
+    if is_named_after_host and resource_name:
+        raise AzcmError(
+            27,
+            "--resource-name and --use-aws-ec2-hostname were given.",
+            remedy="Leave one of them out: without a name, the resource is named after the host.",
+        )
     for flag, value in (
         ("--resource-group", resource_group),
         ("--location", location),
@@ -116,6 +125,7 @@ def parse_request(
         cloud,
         tenant_id,
         parse_gateway_id(gateway_id),
+        _resource_id(private_link_scope, PRIVATE_LINK_SCOPE_TYPE),
         parse_tags(tags),
         credentials,
         ignore_network_check,
@@ -125,10 +135,14 @@ def parse_request(
 
 def parse_gateway_id(text: str) -> str:
     """Return the resource id of a gateway in ARM's casing, empty for none; raises AzcmError 23."""
+    return _resource_id(text, GATEWAY_TYPE)
+
+
+def _resource_id(text: str, kind: str) -> str:
     if not text:
         return ""
     try:
-        return str(parse_resource_id(text, GATEWAY_TYPE))
+        return str(parse_resource_id(text, kind))
     except InputError as error:
         raise as_azcm(error, 23) from None
 

@@ -1,4 +1,4 @@
-"""Access tokens for the resource manager: service principal, device code, or one that somebody brought along."""
+"""Access tokens for the resource manager: service principal, device code, the Azure CLI's, or one brought along."""
 
 import asyncio
 from collections.abc import Callable
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from arcgate.agent.azure_cli import AzureCli
 from arcgate.agent.client_certificate import ASSERTION_TYPE, ClientCertificate
 from arcgate.agent.cloud import Cloud
 from arcgate.agent.errors import AzcmError
@@ -23,7 +24,10 @@ _FORM = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "applica
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """How to get a token. Exactly one of access token, service principal, and device code is used, in this order."""
+    """How to get a token.
+
+    Exactly one of access token, service principal, Azure CLI and device code is used, in this order.
+    """
 
     tenant_id: str = ""
     access_token: str = ""
@@ -31,6 +35,7 @@ class Credentials:
     client_secret: str = ""
     certificate: ClientCertificate | None = None
     """In place of the service principal's secret."""
+    azure_cli: AzureCli | None = None
 
     def __repr__(self) -> str:
         return f"Credentials(tenant_id={self.tenant_id!r}, client_id={self.client_id!r})"
@@ -43,6 +48,8 @@ async def get_token(http: HttpClient, cloud: Cloud, credentials: Credentials, te
     scope = f"{cloud.resource_manager}//.default"
     if credentials.client_id:
         return await _by_secret(http, cloud, credentials, scope)
+    if credentials.azure_cli is not None:
+        return _checked(await credentials.azure_cli.token(f"{cloud.resource_manager}/", credentials.tenant_id))
     return await _by_device_code(http, cloud, credentials, scope, tell)
 
 

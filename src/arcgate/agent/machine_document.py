@@ -21,6 +21,7 @@ def machine_document(request: ConnectRequest, facts: MachineFacts, vm_id: str, k
         "machineFqdn": facts.fqdn,
         "vmUuid": facts.vm_uuid,
         "agentVersion": __version__,
+        "privateLinkScopeResourceId": request.private_link_scope,
         "detectedProperties": {"manufacturer": facts.manufacturer, "model": facts.model},
     }
     return {

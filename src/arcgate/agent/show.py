@@ -96,6 +96,7 @@ def fields_of(facts: Facts, *, with_os: bool = False) -> list[Field]:
 
 def _identity_fields(facts: Facts) -> list[Field]:
     one = facts.identity
+    scope = one.private_link_scope if one else ""
     return [
         Field("resourceName", "Resource Name", one.resource_name if one else ""),
         Field("resourceGroup", "Resource Group Name", one.resource_group if one else ""),
@@ -109,6 +110,7 @@ def _identity_fields(facts: Facts) -> list[Field]:
         Field("location", "Location", one.location if one else ""),
         Field("cloud", "Cloud", one.cloud if one else ""),
         Field("identityKeyStore", "Identity Key Store", "default" if one else ""),
+        *([Field("privateLinkScope", "Private Link Scope", scope)] if scope else []),
     ]
 
 

@@ -42,6 +42,8 @@ class AgentIdentity:
     principal_id: str = ""
     his_endpoint: str = ""
     """Regional URL of the agent service."""
+    private_link_scope: str = ""
+    """Resource id that was given to `connect`."""
 
     def to_json(self) -> Document:
         """Return the document of agentconfig.json."""

@@ -16,6 +16,7 @@ _RESOURCE_ID = re.compile(
 GATEWAY_TYPE = "Microsoft.HybridCompute/gateways"
 MACHINE_TYPE = "Microsoft.HybridCompute/machines"
 EXTENSION_TYPE = "Microsoft.HybridCompute/machines/extensions"
+PRIVATE_LINK_SCOPE_TYPE = "Microsoft.HybridCompute/privateLinkScopes"
 SETTINGS_TYPE = "Microsoft.HybridCompute/settings"
 ENDPOINT_SET_TYPE = "Arcgate.Network/endpointSets"
 MACHINE_GROUP_TYPE = "Arcgate.Network/machineGroups"

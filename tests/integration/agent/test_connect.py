@@ -135,6 +135,18 @@ async def test_the_onboarding_role_is_enough_where_the_group_exists(machine: Mac
     assert read_identity(machine.paths) is not None
 
 
+async def test_a_private_link_scope_is_noted_in_the_cloud_and_here(machine: Machine) -> None:
+    scope = f"/subscriptions/{machine.cloud.plane.subscription_id}/resourceGroups/net/providers/"
+    await machine.connect(private_link_scope=scope + "microsoft.hybridcompute/PRIVATELINKSCOPES/inside")
+    wanted = scope + "Microsoft.HybridCompute/privateLinkScopes/inside"
+    identity = read_identity(machine.paths)
+    assert identity is not None
+    assert identity.private_link_scope == wanted
+    [resource] = await machine.cloud.machines()
+    assert resource["properties"]["privateLinkScopeResourceId"] == wanted
+    assert any("--enable-pls-check" in line for line in machine.told)
+
+
 async def test_a_subscription_may_be_given_by_its_name(machine: Machine) -> None:
     reply = await machine.cloud.plane.arm("GET", "/subscriptions", version="2022-12-01")
     await machine.connect(subscription=reply.json()["value"][0]["displayName"].upper())

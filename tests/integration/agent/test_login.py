@@ -1,6 +1,8 @@
 """Signing in against a real login service, and against one that answers oddly."""
 
 import asyncio
+import json
+import os
 import re
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -16,6 +18,7 @@ from cryptography.x509.oid import NameOID
 from sqlalchemy import select
 
 from arcgate.agent import login
+from arcgate.agent.azure_cli import find_azure_cli
 from arcgate.agent.client_certificate import ClientCertificate
 from arcgate.agent.errors import AzcmError
 from arcgate.agent.login import Credentials, get_token
@@ -64,6 +67,21 @@ async def test_a_service_principal_with_a_certificate_needs_no_secret(cloud: Age
     with pytest.raises(AzcmError) as caught:
         await _token(cloud, replace(own, certificate=wrong))
     assert caught.value.number == 41
+
+
+async def test_the_session_of_the_azure_cli_is_used_for_the_clouds_resource_manager(
+    cloud: AgentCloud, tmp_path: Path
+) -> None:
+    token = await _token(cloud, await cloud.credentials())
+    (tmp_path / "token").write_text(json.dumps({"accessToken": token}))
+    program = tmp_path / "az"
+    program.write_text(f'#!/bin/sh\necho "$*" > {tmp_path}/asked\ncat {tmp_path}/token\n')
+    program.chmod(0o755)
+    assert (
+        await _token(cloud, Credentials(azure_cli=find_azure_cli({"PATH": f"{tmp_path}:{os.environ['PATH']}"})))
+        == token
+    )
+    assert f"--resource {cloud.cloud.resource_manager}/ " in (tmp_path / "asked").read_text()
 
 
 async def test_a_device_code_that_somebody_approves_gives_that_persons_token(cloud: AgentCloud) -> None:

@@ -87,6 +87,12 @@ def test_a_connected_machine_behind_a_gateway_and_a_proxy() -> None:
     assert "\n".join(as_lines(fields_of(FACTS))) + "\n" == TEXT
 
 
+def test_a_private_link_scope_is_shown_where_there_is_one() -> None:
+    assert FACTS.identity is not None
+    with_scope = replace(FACTS, identity=replace(FACTS.identity, private_link_scope="/scopes/inside"))
+    assert as_document(fields_of(with_scope))["privateLinkScope"] == "/scopes/inside"
+
+
 def test_the_json_has_the_keys_that_scripts_read() -> None:
     document = as_document(fields_of(FACTS))
     expected = {

@@ -7,6 +7,7 @@ import click
 
 from arcgate.agent.commands.credentials import read_credentials, sign_in_flags
 from arcgate.agent.commands.invocation import Invocation, common_flags, invocation, needs_privileges
+from arcgate.agent.commands.refused_flags import refused_flags
 from arcgate.agent.connect import Onboarding
 from arcgate.agent.connect_request import ConnectRequest, parse_request
 from arcgate.agent.errors import AzcmError
@@ -27,6 +28,15 @@ SERVICES = (("himds", "himdsd"), ("arcproxy", "arcproxyd"))
 @click.option("--cloud", default="", help="Name of the cloud; default: the only one that is defined.")
 @click.option("--correlation-id", default="", help="Identifies this onboarding in logs.")
 @click.option("--gateway-id", default="", help="Resource id of the gateway to use.")
+@click.option(
+    "--private-link-scope",
+    default="",
+    metavar="ID",
+    help="Resource id of a private link scope, to be noted with the machine; names are resolved as ever.",
+)
+@click.option(
+    "--use-aws-ec2-hostname", is_flag=True, help="Name the resource after the host on AWS too: here that is always so."
+)
 @click.option("--tags", default="", help="Tags, name=value,name=value; single quotes around parts with blanks.")
 @click.option(
     "--key-type",
@@ -36,6 +46,7 @@ SERVICES = (("himds", "himdsd"), ("arcproxy", "arcproxyd"))
     help="Kind of the machine's key, unless there is one already; ec (P-256) costs less in each handshake.",
 )
 @click.option("--ignore-network-check", is_flag=True, help="Go on when the agent service can't be reached at first.")
+@refused_flags
 @sign_in_flags
 @common_flags
 @needs_privileges
@@ -47,6 +58,8 @@ def command(
     cloud: str,
     correlation_id: str,
     gateway_id: str,
+    private_link_scope: str,
+    use_aws_ec2_hostname: bool,
     tags: str,
     key_type: str,
     ignore_network_check: bool,
@@ -57,6 +70,7 @@ def command(
     service_principal_cert: str,
     access_token: str,
     use_device_code: bool,
+    use_azcli: bool,
     user_tenant_id: str,
 ) -> None:
     """Connect this machine to the cloud. Doing it again changes nothing but a given gateway."""
@@ -70,6 +84,8 @@ def command(
         cloud=cloud,
         correlation_id=correlation_id,
         gateway_id=gateway_id,
+        private_link_scope=private_link_scope,
+        is_named_after_host=use_aws_ec2_hostname,
         tags=tags,
         key_kind=KeyKind(key_type),
         ignore_network_check=ignore_network_check,
@@ -82,6 +98,7 @@ def command(
             service_principal_cert=service_principal_cert,
             access_token=access_token,
             use_device_code=use_device_code,
+            use_azcli=use_azcli,
             user_tenant_id=user_tenant_id,
         ),
     )

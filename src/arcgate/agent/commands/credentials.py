@@ -1,11 +1,12 @@
 """The flags by which `connect` and `disconnect` sign in."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 import click
 
+from arcgate.agent.azure_cli import find_azure_cli
 from arcgate.agent.client_certificate import load_client_certificate
 from arcgate.agent.commands.invocation import Invocation
 from arcgate.agent.errors import AzcmError
@@ -24,6 +25,7 @@ def sign_in_flags(command: Callable[Parameters, Result]) -> Callable[Parameters,
     for option in (
         click.option("--user-tenant-id", default="", help="Tenant that you sign in to, when it isn't --tenant-id."),
         click.option("--use-device-code", is_flag=True, help="Sign in with a code in a browser elsewhere (default)."),
+        click.option("--use-azcli", is_flag=True, help="Sign in by the session of the Azure CLI here ('az login')."),
         click.option("--access-token", default="", help="Access token for the resource manager."),
         click.option("--service-principal-secret-file", default="", metavar="FILE", help="File with the secret."),
         click.option(
@@ -55,16 +57,17 @@ def read_credentials(
     service_principal_cert: str,
     access_token: str,
     use_device_code: bool,
+    use_azcli: bool,
     user_tenant_id: str,
 ) -> Credentials:
-    """Return the credentials of the flags; raises AzcmError 16, 19, 23 or 27."""
+    """Return the credentials of the flags; raises AzcmError 16, 19, 23, 27 or 41."""
     access_token = own.hidden.get("--access-token", access_token)
-    chosen = [bool(access_token), bool(service_principal_id), use_device_code]
+    chosen = [bool(access_token), bool(service_principal_id), use_device_code, use_azcli]
     if sum(chosen) > 1:
         raise AzcmError(
             27,
             "More than one way to sign in was given.",
-            remedy="Choose one of --access-token, --service-principal-id and --use-device-code.",
+            remedy="Choose one of --access-token, --service-principal-id, --use-device-code and --use-azcli.",
         )
     secret = own.hidden.get("--service-principal-secret", service_principal_secret)
     if service_principal_secret_file:
@@ -85,7 +88,12 @@ def read_credentials(
         )
     if certificate is not None:
         secret = ""
-    return Credentials(user_tenant_id or tenant_id, access_token, service_principal_id, secret, certificate)
+    azure_cli = find_azure_cli(_without_secrets(own.environment)) if use_azcli else None
+    return Credentials(user_tenant_id or tenant_id, access_token, service_principal_id, secret, certificate, azure_cli)
+
+
+def _without_secrets(environment: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in environment.items() if name != SECRET_VARIABLE}
 
 
 def read_secret(path: Path) -> str:

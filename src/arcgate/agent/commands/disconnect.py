@@ -34,6 +34,7 @@ def command(
     service_principal_cert: str,
     access_token: str,
     use_device_code: bool,
+    use_azcli: bool,
     user_tenant_id: str,
 ) -> None:
     """Delete this machine's resource and everything here that belongs to it; settings stay."""
@@ -49,6 +50,7 @@ def command(
             service_principal_cert=service_principal_cert,
             access_token=access_token,
             use_device_code=use_device_code,
+            use_azcli=use_azcli,
             user_tenant_id=user_tenant_id,
         )
     own.prepare()

@@ -31,6 +31,7 @@ class Result:
 
 
 Run = Callable[..., Result]
+GUID = "22222222-2222-4222-8222-222222222222"
 
 
 @pytest.fixture
@@ -419,3 +420,33 @@ def test_progress_is_for_terminals_alone() -> None:
     Console(is_json=True, output=document).progress(50)
     assert (pipe.getvalue(), document.getvalue()) == ("", "")
     assert terminal.getvalue() == "  50% [=======>       ]\n"
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "words"),
+    [
+        (("--automanage-profile", "/providers/x"), 3, "--automanage-profile"),
+        (("--enable-automatic-upgrade",), 3, "azcmagent upgrade"),
+        (("--service-principal-cert-thumbprint", "AB12"), 3, "--service-principal-cert FILE"),
+        (("--identity-key-store", "TPM"), 28, "--identity-key-store"),
+        (("--use-azcli", "--use-device-code"), 27, "--use-azcli"),
+        (("--use-aws-ec2-hostname", "--resource-name", "box"), 27, "Leave one of them out"),
+        (("--private-link-scope", "/subscriptions/x"), 23, "privateLinkScopes"),
+    ],
+)
+def test_flags_of_the_original_that_cannot_be_acted_on_are_refused_with_what_to_do(
+    azcmagent: Run, flags: tuple[str, ...], code: int, words: str
+) -> None:
+    result = azcmagent("connect", "-g", "servers", "-l", "eastus", "-s", GUID, *flags)
+    assert result.code == code
+    assert f"AZCM{code:04}" in result.output + result.errors
+    assert words in result.output + result.errors
+
+
+def test_a_file_of_flags_is_refused_as_the_flags_are(azcmagent: Run, tmp_path: Path) -> None:
+    (tmp_path / "flags.yaml").write_text("enable-automatic-upgrade: true\n")
+    assert azcmagent("connect", "--config", str(tmp_path / "flags.yaml")).code == 3
+
+
+def test_the_usual_key_store_may_be_named(azcmagent: Run) -> None:
+    assert azcmagent("connect", "--identity-key-store", "default").code == 16
