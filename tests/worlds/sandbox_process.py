@@ -57,11 +57,11 @@ class SandboxProcess:
     def azcmagent(self, *arguments: str) -> Ended:
         return self.shell(" ".join([self.ready["azcmagent"], *(shlex.quote(one) for one in arguments)]))
 
-    def log_in(self) -> None:
+    def log_in(self, *options: str) -> None:
         """Log in as the sandbox's service principal."""
         who = ("--service-principal", "-u", self.ready["clientId"], "--tenant", self.ready["tenantId"])
         where = ("--endpoint", self.ready["arm"], "--ca", self.ready["ca"])
-        ended = self.arcgate("login", *who, *where, ARCGATE_CLIENT_SECRET=self.ready["clientSecret"])
+        ended = self.arcgate("login", *who, *where, *options, ARCGATE_CLIENT_SECRET=self.ready["clientSecret"])
         assert ended.code == 0, ended
 
     def pids(self) -> list[int]:

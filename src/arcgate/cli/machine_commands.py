@@ -4,10 +4,13 @@ from typing import Any
 
 import click
 
-from arcgate.cli.output import Columns, at, output_option, show
+from arcgate.cli.audit_commands import local_time, read_audit
+from arcgate.cli.machine_login_commands import allow_login, forbid_login
+from arcgate.cli.output import Columns, at, output_option, show, show_list
 from arcgate.cli.resource_lists import list_options, show_resources
 from arcgate.cli.resource_options import confirm, group_option, name_option, resource_path, yes_option
 from arcgate.cli.session import ARCGATE, HYBRID_COMPUTE, Session, run
+from arcgate.core.audit import INCOMING
 from arcgate.core.resource_ids import MACHINE_TYPE
 
 _COLUMNS: Columns = {
@@ -19,6 +22,15 @@ _COLUMNS: Columns = {
     "AGENT": at("properties", "agentVersion"),
     "SYSTEM": at("properties", "osName"),
 }
+_SESSION_COLUMNS: Columns = {
+    "SESSION": at("tunnelId"),
+    "SINCE": lambda row: local_time(row.get("time")),
+    "REQUESTER": at("requester"),
+    "PORT": lambda row: str(row.get("target", "")).rpartition(":")[2],
+    "FROM": at("clientAddress"),
+}
+MOST_SESSIONS = 10_000
+"""Open connections that are looked through."""
 _name = name_option("--machine-name", what="machine")
 
 
@@ -80,6 +92,36 @@ def revoke(name: str, resource_group: str, subscription: str | None, yes: bool) 
 
     run(work())
     click.echo(f"The certificate of {name} is revoked.")
+
+
+@machine_group.command("sessions")
+@_name
+@click.option("--subscription", metavar="NAME_OR_ID", help="Default: the current one.")
+@output_option
+def sessions(name: str, subscription: str | None, form: str | None) -> None:
+    """List the connections to a machine that are open now (SSH and others by its gateway)."""
+    records = run(read_audit(Session.open(), {"machine": name}, MOST_SESSIONS, subscription, only_open=True))
+    show_list([one for one in records if one.get("direction") == INCOMING], form, _SESSION_COLUMNS)
+
+
+@machine_group.command("cut")
+@_name
+@group_option
+@click.option("--session", "tunnel_id", default="", metavar="ID", help="Only this one, as 'sessions' names it.")
+def cut(name: str, resource_group: str, subscription: str | None, tunnel_id: str) -> None:
+    """Cut connections to a machine: all that are open, or one."""
+
+    async def work() -> int:
+        session = Session.open()
+        path = await _path(session, subscription, resource_group, name)
+        answer = await session.send("POST", f"{path}/cutIncomingConnections", ARCGATE, body={"tunnelId": tunnel_id})
+        return int(answer.json()["cut"])
+
+    click.echo(f"Connections cut: {run(work())}.")
+
+
+machine_group.add_command(allow_login)
+machine_group.add_command(forbid_login)
 
 
 async def _path(session: Session, subscription: str | None, group: str, name: str) -> str:

@@ -11,7 +11,9 @@ from arcgate.agent.commands.completion import SHELLS, completion_script
 from arcgate.cli.account_commands import account_group, device_group
 from arcgate.cli.audit_commands import audit_command
 from arcgate.cli.catalogue_commands import catalogue_group
+from arcgate.cli.certificate_commands import certificate_group
 from arcgate.cli.configuration_commands import config_group
+from arcgate.cli.connection_commands import ssh_command, ssh_proxy_command, tcp_proxy_command
 from arcgate.cli.endpoint_set_commands import endpoint_set_group
 from arcgate.cli.external_principal_commands import external_principal_group
 from arcgate.cli.failures import fill_standard_streams, run_command
@@ -41,12 +43,13 @@ class Sections(click.Group):
 
 
 SECTIONS = {
-    "Try it and run it": ("sandbox", "serve", "config"),
+    "Try it and run it": ("sandbox", "serve", "config", "certificate"),
     "Log in": ("login", "logout", "account", "device"),
     "Operate": (
         *("group", "gateway", "endpoint-set", "machine", "machine-group", "setting"),
         *("onboarding-script", "service-principal", "external-principal", "audit"),
         *("policy", "catalogue"),
+        *("ssh", "ssh-proxy", "tcp-proxy"),
         "firewall-rules",
     ),
     "About": ("completion", "version"),
@@ -102,8 +105,12 @@ for command in (
     service_principal_group,
     external_principal_group,
     audit_command,
+    ssh_command,
+    ssh_proxy_command,
+    tcp_proxy_command,
     firewall_command,
     config_group,
+    certificate_group,
     serve_command,
     sandbox_command,
 ):

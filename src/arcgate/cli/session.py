@@ -20,6 +20,7 @@ from arcgate.net.http_client import Answer, HttpClient
 HYBRID_COMPUTE = "2026-07-15"
 RESOURCES = "2024-11-01"
 SUBSCRIPTIONS = "2022-12-01"
+AUTHORIZATION = "2022-04-01"
 ARCGATE = "2026-11-01"
 """api-versions that we speak."""
 

@@ -15,9 +15,6 @@ from arcgate.gateway.node import WAIT, ControlPlane
 from arcgate.gateway.outbound import Refused
 from arcgate.net.backoff import Backoff
 
-GRANT_FIELD = "Arcgate-Grant"
-"""Field of the operator's CONNECT."""
-
 _GRANT = re.compile(r"[A-Za-z0-9_-]{43}\Z")
 _PATH = "/node/v1/incomingConnections"
 _CUTS = {one.value: one for one in (EndReason.ACCESS_REVOKED, EndReason.CUT_BY_OPERATOR)}

@@ -15,7 +15,6 @@ from arcgate.core.hand_over import HandOverMode, HandOverPolicy
 from arcgate.core.incoming import WAITING, machine_of
 from arcgate.core.policy import Policy
 from arcgate.core.verdicts import Reason, Verdict
-from arcgate.gateway.grants import GRANT_FIELD
 from arcgate.gateway.identity import Certificate, read_certificate
 from arcgate.gateway.incoming import IncomingConnections, Visitor, Waiter
 from arcgate.gateway.signed_channels import SignedChannel, SignedChannels
@@ -37,6 +36,7 @@ from arcgate.wire.connect import (
 )
 from arcgate.wire.frames import FRAMES_FIELD, FRAMES_VERSION
 from arcgate.wire.heads import Fields, HeadError, Limits, RequestHead, RequestReader
+from arcgate.wire.incoming import GRANT_FIELD
 from arcgate.wire.messages import CHANNEL_PATH
 
 _log = structlog.get_logger(__name__)

@@ -19,6 +19,9 @@ from arcgate.core.audit import printable
 from arcgate.core.incoming import DECLINED
 from arcgate.core.verdicts import Reason
 
+GRANT_FIELD = "Arcgate-Grant"
+"""On the CONNECT of somebody who wants to connect to a machine."""
+
 LONGEST_LINE = 1024
 """Bytes of a line, without its end."""
 LONGEST_REQUESTER = 200

@@ -18,12 +18,14 @@ from arcgate.agent.paths import AgentPaths
 from arcgate.agent.platform.windows_services import run_as_service
 from arcgate.agent.proxy.arc_proxy import ArcProxy
 from arcgate.agent.proxy.callers import Callers
+from arcgate.agent.proxy.incoming import IncomingConnections
 from arcgate.agent.proxy.limits import ProxyLimits
 from arcgate.agent.service_notices import ServiceNotices
 from arcgate.agent.state import ArcProxyState, ServiceLock, write_arcproxy_state
 from arcgate.agent.stop_request import StopRequest
 from arcgate.agent.surroundings_watch import SurroundingsWatch
 from arcgate.core.errors import ArcgateError
+from arcgate.core.incoming import IncomingRules
 from arcgate.net import event_loop
 from arcgate.net.descriptors import use_all_descriptors
 from arcgate.net.listener import Listener
@@ -104,6 +106,7 @@ class ArcProxyService:
         self._port = int(sockets[0].getsockname()[1])
         self._outbound = Outbound(lambda: watch.current, resolver, kept_channels=lambda: self._limits().channels)
         self.proxy = ArcProxy(self._outbound, self._limits, lambda: self._callers)
+        self.incoming = IncomingConnections(self._outbound, self._incoming_rules, self._limits)
         self.listener = Listener(sockets, self.proxy.handle)
         self._watching: asyncio.Task[None] | None = None
         self._callers = Callers.of(watch.settings.value.values)
@@ -113,6 +116,7 @@ class ArcProxyService:
         """Begin to serve."""
         self.listener.start()
         self._publish()
+        self.incoming.look()
         self._watching = spawn("watch the agent's files", self._follow())
         _log.info("Arc Proxy listens", addresses=" ".join(self.listener.addresses))
 
@@ -122,7 +126,7 @@ class ArcProxyService:
         _log.info("Arc Proxy stops", open=self.listener.open_connections, drain_timeout=limit)
         if self._watching is not None:
             await cancel(self._watching)
-        await self.listener.stop(limit)
+        await asyncio.gather(self.listener.stop(limit), self.incoming.stop(limit))
         await self._outbound.channels.close()
         _log.info("Arc Proxy has stopped")
 
@@ -143,6 +147,7 @@ class ArcProxyService:
         self._follow_callers()
         self._publish()
         self.proxy.cut_refused()
+        self.incoming.look()
 
     def _follow_callers(self) -> None:
         before, self._callers = self._callers, Callers.of(self._watch.settings.value.values)
@@ -171,6 +176,10 @@ class ArcProxyService:
             write_arcproxy_state(self._paths, state)
         except OSError as error:
             _log.error("the state file can't be written", cause=str(error))
+
+    def _incoming_rules(self) -> IncomingRules:
+        settings = self._watch.settings.value
+        return IncomingRules.of(settings.values, {self._port, settings.himds_port})
 
     def _limits(self) -> ProxyLimits:
         values = self._watch.settings.value.values

@@ -84,6 +84,7 @@ def plan_configuration(options: SandboxOptions, state: Path, addresses: Iterable
             dns_servers=(options.dns,) if options.dns else (),
             hosts=options.hosts,
             drain_timeout=DRAIN_TIMEOUT,
+            incoming_wait=3,
             node_name="sandbox",
         ),
         log=LogSettings(level="warning"),

@@ -8,7 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.requests import Request
 
-from arcgate.control.arm.roles import OWNER, Assignment, find_role, permits, touches
+from arcgate.control.arm.roles import OWNER, Assignment, find_role, permits, permits_data, touches
 from arcgate.control.context import ControlContext
 from arcgate.control.failures import ApiError
 from arcgate.control.login.external import Outsider
@@ -31,6 +31,8 @@ class Caller:
     assignments: tuple[Assignment, ...]
     is_external: bool = False
     """Whether another issuer than ours signed the caller in."""
+    holders: tuple[str, ...] = ()
+    """The principals whose assignments these are: its own, and those of its groups."""
 
     def permits(self, action: str, scope: str) -> bool:
         """Say whether the caller may do the action at the scope."""
@@ -39,6 +41,10 @@ class Caller:
     def knows(self, scope: str) -> bool:
         """Say whether the caller has any role at, above or below the scope."""
         return touches(self.assignments, scope)
+
+    def permits_data(self, action: str, scope: str) -> bool:
+        """Say whether the caller may do the data action at the scope."""
+        return permits_data(self.assignments, action, scope)
 
     def require(self, action: str, scope: str) -> None:
         """Raise ApiError 403 (AuthorizationFailed) unless the caller may do the action at the scope."""
@@ -89,7 +95,9 @@ async def load_caller(session: AsyncSession, principal_id: str, tenant_id: str, 
     assignments = tuple(
         Assignment(role, row.scope) for row in rows.scalars() if (role := find_role(row.role_id)) is not None
     )
-    return Caller(principal.id, tenant_id, principal.login, principal.kind, client_id, assignments)
+    return Caller(
+        principal.id, tenant_id, principal.login, principal.kind, client_id, assignments, holders=(principal.id,)
+    )
 
 
 async def load_outsider(context: ControlContext, outsider: Outsider) -> Caller:
@@ -112,7 +120,10 @@ async def load_outsider(context: ControlContext, outsider: Outsider) -> Caller:
     principal_id = row.id if row is not None else str(uuid.uuid5(uuid.NAMESPACE_URL, f"{issuer} {outsider.subject}"))
     kind = "ServicePrincipal" if outsider.is_application else "User"
     name = printable(row.display_name if row is not None else outsider.subject, 200)
-    return Caller(principal_id, tenant_id, name, kind, outsider.client_id, tuple(assignments), is_external=True)
+    holders = tuple(row.id for row in rows.values())
+    return Caller(
+        principal_id, tenant_id, name, kind, outsider.client_id, tuple(assignments), is_external=True, holders=holders
+    )
 
 
 def external_login(kind: str, subject: str) -> str:

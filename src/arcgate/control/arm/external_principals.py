@@ -24,6 +24,7 @@ from arcgate.control.arm.principals import (
 from arcgate.control.arm.versions import ARCGATE
 from arcgate.control.context import ControlContext
 from arcgate.control.failures import ApiError
+from arcgate.control.incoming import ACCESS
 from arcgate.control.login.external import LONGEST_SUBJECT
 from arcgate.control.store.models import Principal, RoleAssignment
 
@@ -109,6 +110,7 @@ async def _delete(call: Call) -> Response:
             for _, scope in await roles_of(transaction.session, row) or [("", "/")]:
                 call.require(UNASSIGN, scope)
             await transaction.session.delete(row)
+            transaction.announce(ACCESS)
     return Response(status_code=204)
 
 

@@ -17,6 +17,7 @@ from arcgate.control.arm.roles import BUILT_IN, Role, find_role
 from arcgate.control.arm.versions import ARCGATE
 from arcgate.control.context import ControlContext
 from arcgate.control.failures import ApiError, refuse_input
+from arcgate.control.incoming import ACCESS
 from arcgate.control.login.assertions import read_client_certificate, thumbprint
 from arcgate.control.login.codes import approve_code, normal_code
 from arcgate.control.login.secrets import hash_secret, new_secret
@@ -128,6 +129,7 @@ async def _delete(call: Call) -> Response:
         for _, scope in roles or [("", "/")]:
             call.require(UNASSIGN, scope)
         await transaction.session.delete(principal)
+        transaction.announce(ACCESS)
     return Response(status_code=204)
 
 

@@ -14,6 +14,7 @@ from arcgate.control.arm.roles import BUILT_IN, Role, find_role, is_within
 from arcgate.control.arm.versions import AUTHORIZATION
 from arcgate.control.context import ControlContext
 from arcgate.control.failures import ApiError
+from arcgate.control.incoming import ACCESS
 from arcgate.control.store.models import Principal, RoleAssignment
 
 READ, WRITE, DELETE = (f"Microsoft.Authorization/roleAssignments/{verb}" for verb in ("read", "write", "delete"))
@@ -132,6 +133,7 @@ async def _delete(call: Call) -> Response:
         if row is None:
             return Response(status_code=204)
         await transaction.session.delete(row)
+        transaction.announce(ACCESS)
     return JSONResponse(_render(row))
 
 
@@ -193,7 +195,7 @@ def _render_role(call: Call, role: Role) -> dict[str, Any]:
                 {
                     "actions": list(role.actions),
                     "notActions": list(role.not_actions),
-                    "dataActions": [],
+                    "dataActions": list(role.data_actions),
                     "notDataActions": [],
                 }
             ],

@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 
+from arcgate.core.incoming import LOGIN_ACTION
+
 
 @dataclass(frozen=True, slots=True)
 class Role:
@@ -19,10 +21,16 @@ class Role:
     description: str
     actions: tuple[str, ...]
     not_actions: tuple[str, ...] = ()
+    data_actions: tuple[str, ...] = ()
+    """What may be done with what a resource holds; no action implies one, not even `*`."""
 
     def permits(self, action: str) -> bool:
         """Say whether the role has the action."""
         return _matches(self.actions, action) and not _matches(self.not_actions, action)
+
+    def permits_data(self, action: str) -> bool:
+        """Say whether the role has the data action."""
+        return _matches(self.data_actions, action)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +43,10 @@ class Assignment:
     def permits(self, action: str, scope: str) -> bool:
         """Say whether the assignment permits the action at the scope."""
         return is_within(scope, self.scope) and self.role.permits(action)
+
+    def permits_data(self, action: str, scope: str) -> bool:
+        """Say whether the assignment permits the data action at the scope."""
+        return is_within(scope, self.scope) and self.role.permits_data(action)
 
 
 OWNER = Role(
@@ -97,7 +109,30 @@ GATEWAY_OPERATOR = Role(
     ),
 )
 
-BUILT_IN = (OWNER, CONTRIBUTOR, READER, ONBOARDING, MACHINE_ADMINISTRATOR, GATEWAY_OPERATOR)
+_LOGIN_READS = (
+    "Microsoft.HybridCompute/machines/read",
+    "Microsoft.HybridCompute/settings/read",
+    "Microsoft.Resources/subscriptions/resourceGroups/read",
+)
+ADMINISTRATOR_LOGIN = Role(
+    "1c0163c0-47e6-4577-8991-ea5c82e286e4",
+    "Virtual Machine Administrator Login",
+    "Connects to machines through their gateway; who one is there, the machine's own accounts decide.",
+    _LOGIN_READS,
+    data_actions=(LOGIN_ACTION, "Microsoft.HybridCompute/machines/loginAsAdmin/action"),
+)
+USER_LOGIN = Role(
+    "fb879df8-f326-4884-b1cf-06f3ad86be52",
+    "Virtual Machine User Login",
+    "Connects to machines through their gateway; who one is there, the machine's own accounts decide.",
+    _LOGIN_READS,
+    data_actions=(LOGIN_ACTION,),
+)
+
+BUILT_IN = (
+    *(OWNER, CONTRIBUTOR, READER, ONBOARDING, MACHINE_ADMINISTRATOR, GATEWAY_OPERATOR),
+    *(ADMINISTRATOR_LOGIN, USER_LOGIN),
+)
 
 
 def find_role(text: str) -> Role | None:
@@ -115,6 +150,11 @@ def is_within(scope: str, outer: str) -> bool:
 def permits(assignments: Iterable[Assignment], action: str, scope: str) -> bool:
     """Say whether one of the assignments permits the action at the scope."""
     return any(assignment.permits(action, scope) for assignment in assignments)
+
+
+def permits_data(assignments: Iterable[Assignment], action: str, scope: str) -> bool:
+    """Say whether one of the assignments permits the data action at the scope."""
+    return any(assignment.permits_data(action, scope) for assignment in assignments)
 
 
 def touches(assignments: Iterable[Assignment], scope: str) -> bool:

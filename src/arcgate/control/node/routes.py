@@ -13,6 +13,7 @@ from arcgate.control.bodies import read_json_object
 from arcgate.control.context import ControlContext
 from arcgate.control.failures import ApiError, refuse_input
 from arcgate.control.his.assertions import server_time
+from arcgate.control.node.incoming import redeem, wait_for_cut
 from arcgate.control.node.reports import keep_report
 from arcgate.control.node.secret import load_node_secret, require_node
 from arcgate.control.node.snapshots import newer_entries
@@ -40,6 +41,8 @@ class NodeService:
             self._route("/node/v1/snapshot", "GET", self.tell_snapshot),
             self._route("/node/v1/audit", "POST", self.take_audit),
             self._route("/node/v1/certificate", "POST", self.certify),
+            self._route("/node/v1/incomingConnections", "POST", self.redeem_grant),
+            self._route("/node/v1/incomingConnections/{tunnel}", "GET", self.tell_cut),
             self._route("/node/v1/heartbeat", "POST", self.hear),
             self._route("/node/v1/authority", "GET", self.tell_authority),
         ]
@@ -79,6 +82,16 @@ class NodeService:
                 "notAfter": server_time(certificate.not_valid_after_utc),
             }
         )
+
+    async def redeem_grant(self, request: Request) -> Response:
+        """Use the grant of a connection to a machine up."""
+        return JSONResponse(await redeem(self._context, await read_json_object(request, LARGEST_REQUEST)))
+
+    async def tell_cut(self, request: Request) -> Response:
+        """Tell that a connection to a machine must end, waiting for that if asked to."""
+        _, wait = read_wait(request)
+        reason = await wait_for_cut(self._context, request.path_params["tunnel"], wait)
+        return Response(status_code=204) if reason is None else JSONResponse({"cut": reason})
 
     async def hear(self, request: Request) -> Response:
         """Keep the node's report."""

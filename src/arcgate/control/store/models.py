@@ -386,6 +386,23 @@ class AuditRow(Base):
     body: Mapped[dict[str, Any]]
 
 
+class IncomingConnection(Base):
+    """A grant for one connection to a machine, by its SHA-256; once used, the connection itself."""
+
+    __tablename__ = "incoming_connections"
+    grant_hash: Mapped[str] = mapped_column(String(64), primary_key=True)
+    machine_id: Mapped[str] = mapped_column(ForeignKey("machines.id", ondelete="CASCADE"), index=True)
+    port: Mapped[int] = mapped_column(Integer)
+    requester: Mapped[str] = mapped_column(String(300))
+    """Name and principal id, for people."""
+    holders: Mapped[list[str]]
+    """Principals whose roles count for it."""
+    expires_at: Mapped[datetime] = mapped_column(index=True)
+    tunnel_id: Mapped[str | None] = mapped_column(String(100), unique=True)
+    """Set by the first use, and there is no second one."""
+    is_cut: Mapped[bool] = mapped_column(Boolean, default=False)
+
+
 class Heartbeat(Base):
     """The last report of a machine; apart from the machine, since it changes every few minutes."""
 
