@@ -15,13 +15,14 @@ Finding = tuple[tuple[str, ...], str, str]
 """Path of the setting, what is wrong, what to do."""
 
 _REGION = re.compile(r"[a-z][a-z0-9]{1,49}\Z")
+_EMAIL = re.compile(r"[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9.-]{1,253}\Z")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}\Z")
 
 
 def find_contradictions(configuration: Configuration, place: PlaceOf) -> list[ConfigurationError]:
     """Return what is wrong between settings that are each valid by themselves; touches no file."""
     checks = (
-        *(_check_folders, _check_cloud, _check_listen, _check_tls, _check_database),
+        *(_check_folders, _check_cloud, _check_listen, _check_tls, _check_acme, _check_database),
         *(_check_control, _check_identity, _check_gateway),
     )
     return [
@@ -66,6 +67,24 @@ def _check_tls(configuration: Configuration) -> Iterator[Finding]:
         yield ("tls", "certificate_file"), "there is no tls.key_file beside it.", "Set both or none."
     if tls.key_file is not None and tls.certificate_file is None:
         yield ("tls", "key_file"), "there is no tls.certificate_file beside it.", "Set both or none."
+
+
+def _check_acme(configuration: Configuration) -> Iterator[Finding]:
+    acme = configuration.acme
+    if not acme.directory:
+        return
+    if not _is_https(acme.directory):
+        yield ("acme", "directory"), f"{acme.directory[:100]!a} is not an https URL.", "Write the authority's own."
+    if not acme.terms_agreed:
+        remedy = "Read the authority's terms of service, then set acme.terms_agreed = true."
+        yield ("acme", "terms_agreed"), "no authority issues without your agreement to its terms.", remedy
+    if acme.email and not _EMAIL.match(acme.email):
+        yield ("acme", "email"), f"{acme.email[:100]!a} is no address of mail.", "Write NAME@DOMAIN, or leave it out."
+    if configuration.tls.certificate_file is not None:
+        remedy = "Take tls.certificate_file and tls.key_file away, or acme.directory."
+        yield ("acme", "directory"), "there is a certificate from files already.", remedy
+    if acme.retry_longest < acme.retry_first:
+        yield ("acme", "retry_longest"), "it is shorter than acme.retry_first.", "Set it to hours."
 
 
 def _check_database(configuration: Configuration) -> Iterator[Finding]:

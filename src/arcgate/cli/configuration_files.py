@@ -56,6 +56,11 @@ def _tls(configuration: Configuration, now: datetime) -> Iterator[Finding]:
             _read_certificates(tls.announced_authorities_file)
         except _Unusable as error:
             yield ("tls", "announced_authorities_file"), error.sentence, error.remedy
+    if configuration.acme.ca_file is not None:
+        try:
+            _check_authorities(configuration.acme.ca_file, now)
+        except _Unusable as error:
+            yield ("acme", "ca_file"), error.sentence, error.remedy
     if tls.certificate_file is None or tls.key_file is None:
         return
     try:

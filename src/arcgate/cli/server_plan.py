@@ -100,7 +100,13 @@ def prepare(configuration: Configuration, role: Role) -> ServerPlan:
 
 
 def check_role(configuration: Configuration, role: Role) -> None:
-    """Refuse a gateway that does not know its control plane; raises ConfigurationError."""
+    """Refuse a gateway that does not know its control plane, and ACME without both; raises ConfigurationError."""
+    if role is not Role.ALL and configuration.acme.directory:
+        raise ConfigurationError(
+            Place("configuration", 0, "acme.directory"),
+            "only a server in one piece orders its certificate itself.",
+            remedy="Let an ACME client beside it write files, and name them in tls.certificate_file and tls.key_file.",
+        )
     if role is Role.GATEWAY and not configuration.gateway.control_url:
         raise ConfigurationError(
             Place("configuration", 0, "gateway.control_url"),

@@ -74,6 +74,11 @@ class Changes:
                 _wake(waiter)
 
     @property
+    def is_closed(self) -> bool:
+        """Whether the process shuts down."""
+        return self._closed
+
+    @property
     def waiters(self) -> int:
         """How many waits are under way (a wait for two topics counts twice)."""
         return sum(len(waiters) for waiters in self._waiting.values())

@@ -21,6 +21,7 @@ import structlog
 from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 
+from arcgate.control.acme import keep_certified
 from arcgate.control.app import create_app
 from arcgate.control.audit.retention import keep_swept
 from arcgate.control.authority.server_certificate import (
@@ -95,9 +96,11 @@ async def run(configuration: Configuration, *, listen_fds: Sequence[int] = (), r
         if renewing is not None:
             names = server_names(configuration)
             tasks.append(spawn("certificate renewal", keep_renewed(context.authority, names, renewing, tls)))
-        elif (chain := configuration.tls.certificate_file) is not None:
-            files = CertificateFiles(chain, configuration.tls.key_file or chain)
+        elif (given := configuration.given_certificate) is not None:
+            files = CertificateFiles(*given)
             tasks.append(spawn("certificate files", files.follow(lambda: files.load_into(tls))))
+        if configuration.acme.directory:
+            tasks.append(spawn("certificate orders", keep_certified(context)))
         stack.push_async_callback(cancel, *tasks)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -140,13 +143,14 @@ def _family(host: str) -> socket.AddressFamily:
 def _tls(context: ControlContext) -> tuple[ssl.SSLContext, Path | None]:
     """Return the server's TLS context, and the file to renew when our own authority issued its certificate."""
     configuration = context.configuration
-    write_ca_file(context.authority, configuration.state_dir)
-    chain, key = configuration.tls.certificate_file, configuration.tls.key_file
-    if chain is not None:
-        return server_context(chain, key or chain), None
+    write_ca_file(context.authority, configuration.state_dir, configuration.acme.ca_file)
+    given = configuration.given_certificate
+    if given is not None and (given[0].exists() or not configuration.acme.directory):
+        return server_context(*given), None
     path = configuration.state_dir / "control" / "tls.pem"
     server_certificate_file(context.authority, server_names(configuration), path)
-    return server_context(path, path), path
+    # What ACME gets soon takes its place, and a renewal must not bring it back.
+    return server_context(path, path), None if configuration.acme.directory else path
 
 
 def _tell_ready(listener: socket.socket, descriptor: int | None) -> None:

@@ -2,6 +2,7 @@
 
 <prefix>.gw.<domain>            the gateway's own TLS, in this process
 a name of the control plane     passed on, byte for byte, to the control plane's listener
+either, asked for to prove it   answered here, when a certificate is on order (RFC 8737)
 anything else, or garbage       a TLS alert, or just the end
 """
 
@@ -14,9 +15,10 @@ import structlog
 
 from arcgate.core.errors import HopError
 from arcgate.core.names import HostName
+from arcgate.gateway.name_proofs import PROOF_PROTOCOL
 from arcgate.net.relay import Ending, Traffic, relay
 from arcgate.net.streams import ByteStream, PrefixedStream, StreamReset
-from arcgate.wire.client_hello import UNRECOGNIZED_NAME_ALERT, ClientHelloReader, HelloError
+from arcgate.wire.client_hello import UNRECOGNIZED_NAME_ALERT, ClientHello, ClientHelloReader, HelloError
 
 SILENCE = 10.0
 """Seconds before it is said again that connections are shed, and how many that were."""
@@ -58,14 +60,19 @@ class FrontDoor:
         *,
         serve_gateway: Callable[[ByteStream, str, Callable[[], None]], Awaitable[None]],
         open_control: Callable[[], Awaitable[ByteStream]] | None,
+        prove_name: Callable[[ByteStream, HostName], Awaitable[None]] | None = None,
         hello_timeout: float,
         idle_timeout: float,
         most_waiting: int,
     ) -> None:
-        """Take what serves a gateway's connection: it calls its last argument once it knows who asks or what for."""
+        """Take what serves a gateway's connection: it calls its last argument once it knows who asks or what for.
+
+        `prove_name` answers an authority that asks whether a name is ours; None where no certificate is ordered.
+        """
         self._names = names
         self._serve_gateway = serve_gateway
         self._open_control = open_control
+        self._prove_name = prove_name
         self._hello_timeout = hello_timeout
         self._idle_timeout = idle_timeout
         self._most_waiting = most_waiting
@@ -107,8 +114,11 @@ class FrontDoor:
         read = await self._read_hello(stream)
         if read is None:
             return
-        name, again = read
-        if (prefix := self._names.gateway_prefix(name)) is not None:
+        hello, again = read
+        name = hello.server_name
+        if self._prove_name is not None and name is not None and _asks_for_proof(hello):
+            await self._prove_name(again, name)
+        elif (prefix := self._names.gateway_prefix(name)) is not None:
             await self._serve_gateway(again, prefix, is_known)
         elif self._open_control is not None and self._names.is_control(name):
             is_known()  # the control plane has bounds of its own
@@ -117,7 +127,7 @@ class FrontDoor:
             with contextlib.suppress(StreamReset):
                 await stream.send(UNRECOGNIZED_NAME_ALERT)
 
-    async def _read_hello(self, stream: ByteStream) -> tuple[HostName | None, ByteStream] | None:
+    async def _read_hello(self, stream: ByteStream) -> tuple[ClientHello, ByteStream] | None:
         reader = ClientHelloReader()
         try:
             async with asyncio.timeout(self._hello_timeout):
@@ -126,7 +136,7 @@ class FrontDoor:
                     if not data:
                         return None
                     if (hello := reader.feed(data)) is not None:
-                        return hello.server_name, PrefixedStream(reader.consumed, stream)
+                        return hello, PrefixedStream(reader.consumed, stream)
         except (TimeoutError, StreamReset, HelloError):
             return None
 
@@ -146,3 +156,10 @@ class FrontDoor:
                 stream.abort()
         finally:
             await control.close()
+
+
+def _asks_for_proof(hello: ClientHello) -> bool:
+    try:
+        return hello.protocols == (PROOF_PROTOCOL,)
+    except HelloError:
+        return False  # TLS itself will find what is wrong with it

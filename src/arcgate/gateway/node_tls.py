@@ -59,12 +59,18 @@ class NodeTls:
         given: tuple[Path, Path] | None,
         minimum: ssl.TLSVersion,
         ticket_secret: bytes = b"",
+        *,
+        is_given_later: bool = False,
     ) -> None:
-        """Take `ticket_secret` to share session tickets with all that have the same one; empty shares none."""
+        """Take `ticket_secret` to share session tickets with all that have the same one; empty shares none.
+
+        With `is_given_later` the control plane issues a certificate for the time until the `given` files are there.
+        """
         self._control = control
         self._files = files
         self._name = name
-        self._given = given
+        self._files_given = given
+        self._is_given_later = is_given_later
         self._minimum = minimum
         self._ticket_secret = ticket_secret
         self._context: ssl.SSLContext | None = None
@@ -76,6 +82,12 @@ class NodeTls:
         """The context for new connections; only to be asked for once `is_ready`."""
         assert self._context is not None
         return self._context
+
+    @property
+    def _given(self) -> tuple[Path, Path] | None:
+        given = self._files_given
+        is_missing = self._is_given_later and given is not None and not given[0].exists()
+        return None if is_missing else given
 
     @property
     def facts(self) -> NodeFacts:
@@ -93,8 +105,8 @@ class NodeTls:
             await cancel(following)
 
     async def _follow(self) -> None:
-        if self._given is not None:
-            await CertificateFiles(*self._given).follow(self._load)
+        if self._files_given is not None:
+            await CertificateFiles(*self._files_given).follow(self._load)
 
     async def _refresh(self) -> float:
         answer = await self._control.ask("GET", "/node/v1/authority")

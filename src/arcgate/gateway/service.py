@@ -9,7 +9,7 @@ import signal
 import socket
 import ssl
 import sys
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic, time
@@ -22,7 +22,7 @@ from arcgate.core.configuration import Configuration, GatewaySettings
 from arcgate.core.errors import ArcgateError, StateError
 from arcgate.core.hand_over import HandOverMode, HandOverPolicy
 from arcgate.core.name_cache import Lives, NameCache
-from arcgate.core.names import Address, Target, parse_target
+from arcgate.core.names import Address, HostName, Target, parse_target
 from arcgate.core.policy import Policy
 from arcgate.core.snapshot import Snapshot
 from arcgate.core.verdicts import EndReason
@@ -32,6 +32,7 @@ from arcgate.gateway.grants import Grants
 from arcgate.gateway.incoming import IncomingConnections, Patience, Place
 from arcgate.gateway.installer import Installer
 from arcgate.gateway.machine_limits import MachineLimits, MostOfMachine
+from arcgate.gateway.name_proofs import NameProofs
 from arcgate.gateway.node import BATCH, ControlPlane, SnapshotWatch, send_audit
 from arcgate.gateway.node_tls import NodeTls, TlsFiles
 from arcgate.gateway.outbound import Outbound
@@ -78,9 +79,10 @@ class Worker:
             self._control,
             TlsFiles(folder / f"tls-{number}"),
             f"*{configuration.gateway_suffix}",
-            _given_certificate(configuration),
+            configuration.given_certificate,
             ssl.TLSVersion.TLSv1_3,
             _ticket_secret(configuration),
+            is_given_later=bool(configuration.acme.directory),
         )
         self._watch = SnapshotWatch(self._control, folder / f"snapshot-{number}.json", self._publish)
         self._own = [one.getsockname()[:2] for one in listening]
@@ -238,9 +240,9 @@ class Worker:
             hand_over=HandOverPolicy(
                 HandOverMode(settings.hand_over), settings.hand_over_after_bytes, settings.hand_over_idle
             ),
+            audit_process=settings.audit_process,
             incoming=self._incoming,
         )
-            audit_process=settings.audit_process,
 
     def _make_front_door(self) -> FrontDoor:
         settings = self._configuration.gateway
@@ -253,10 +255,16 @@ class Worker:
             ),
             serve_gateway=self._sessions.serve,
             open_control=self._open_control_listener if self._control_address else None,
+            prove_name=self._name_proofs(),
             hello_timeout=settings.handshake_timeout,
             idle_timeout=settings.idle_timeout,
             most_waiting=settings.max_handshakes,
         )
+
+    def _name_proofs(self) -> Callable[[ByteStream, HostName], Awaitable[None]] | None:
+        if not self._configuration.acme.directory:
+            return None
+        return NameProofs(self._configuration.acme_challenges, self._configuration.gateway.handshake_timeout).prove
 
     async def _open_control_listener(self) -> ByteStream:
         assert self._control_address is not None
@@ -292,11 +300,6 @@ def _is_local(address: Address) -> bool:
     except OSError as error:
         return error.errno in OUT_OF_DESCRIPTORS  # not known then, and a loop must not pass
     return True
-
-
-def _given_certificate(configuration: Configuration) -> tuple[Path, Path] | None:
-    chain, key = configuration.tls.certificate_file, configuration.tls.key_file
-    return (chain, key) if chain is not None and key is not None else None
 
 
 def _read_text(path: Path) -> str:

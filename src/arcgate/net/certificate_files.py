@@ -9,7 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import structlog
+from cryptography import x509
 
+from arcgate.core.certificate_orders import Held
 from arcgate.core.errors import ArcgateError
 from arcgate.net.files import signature_of
 
@@ -53,3 +55,13 @@ class CertificateFiles:
 
     def _signatures(self) -> tuple[object, ...]:
         return signature_of(self.chain), signature_of(self.key)
+
+
+def read_held(file: Path) -> Held | None:
+    """Return what the first certificate in a file is good for, None when there is none that can be used."""
+    try:
+        leaf = x509.load_pem_x509_certificate(file.read_bytes())
+        names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (OSError, ValueError, x509.ExtensionNotFound):
+        return None
+    return Held(frozenset(names.get_values_for_type(x509.DNSName)), leaf.not_valid_before_utc, leaf.not_valid_after_utc)

@@ -3,7 +3,8 @@
 Used by the front end to route by name before any TLS state exists (RFC 8446 section 4.1.2, RFC 6066 section 3).
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 from arcgate.core.errors import InputError
 from arcgate.core.names import HostName, parse_host_name
@@ -11,7 +12,7 @@ from arcgate.core.names import HostName, parse_host_name
 LARGEST_HELLO = 64 * 1024
 """Bytes of a ClientHello that we read; post-quantum key shares make about 2 KiB, nobody sends 64."""
 
-_HANDSHAKE, _CLIENT_HELLO, _SERVER_NAME, _HOST_NAME = 22, 1, 0, 0
+_HANDSHAKE, _CLIENT_HELLO, _SERVER_NAME, _HOST_NAME, _PROTOCOLS = 22, 1, 0, 0, 16
 
 
 class HelloError(Exception):
@@ -23,6 +24,18 @@ class ClientHello:
     """What the front end wants to know of a ClientHello; no name when the client sent none."""
 
     server_name: HostName | None
+    message: bytes = field(default=b"", repr=False, compare=False)
+
+    @property
+    def protocols(self) -> tuple[bytes, ...]:
+        """What is offered by ALPN (RFC 7301), which few ask for; raises HelloError."""
+        body = next((body for kind, body in _extensions(_Cursor(self.message)) if kind == _PROTOCOLS), None)
+        if body is None:
+            return ()
+        names, found = _Cursor(_Cursor(body).vector(2)), []
+        while not names.at_end:
+            found.append(names.vector(1))
+        return tuple(found)
 
 
 class ClientHelloReader:
@@ -47,7 +60,8 @@ class ClientHelloReader:
             if self._position == len(self._bytes) or not (self._left_in_record or self._begin_record()):
                 return None
             self._read_record()
-        return ClientHello(_server_name(_Cursor(bytes(self._message[4:length]))))
+        message = bytes(self._message[4:length])
+        return ClientHello(_server_name(message), message)
 
     def _length(self) -> int | None:
         """Return the length of the whole message; None while its header hasn't come. Raises HelloError."""
@@ -107,20 +121,24 @@ class _Cursor:
         return self._position == len(self._data)
 
 
-def _server_name(hello: _Cursor) -> HostName | None:
+def _server_name(message: bytes) -> HostName | None:
+    for kind, body in _extensions(_Cursor(message)):
+        if kind == _SERVER_NAME:
+            return _first_host_name(_Cursor(_Cursor(body).vector(2)))
+    return None
+
+
+def _extensions(hello: _Cursor) -> Iterator[tuple[int, bytes]]:
     hello.take(2 + 32)  # legacy_version, random
     hello.vector(1)  # legacy_session_id
     hello.vector(2)  # cipher_suites
     hello.vector(1)  # legacy_compression_methods
     if hello.at_end:
-        return None
+        return
     extensions = _Cursor(hello.vector(2))
     while not extensions.at_end:
         kind = extensions.number(2)
-        body = extensions.vector(2)
-        if kind == _SERVER_NAME:
-            return _first_host_name(_Cursor(_Cursor(body).vector(2)))
-    return None
+        yield kind, extensions.vector(2)
 
 
 def _first_host_name(names: _Cursor) -> HostName | None:

@@ -18,8 +18,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from arcgate.control.authority.authority import Authority, pem_of
 from arcgate.control.authority.certificates import is_due_for_renewal
 from arcgate.core.configuration import Configuration
-from arcgate.core.errors import ArcgateError
+from arcgate.core.errors import ArcgateError, StateError
 from arcgate.net.files import write_file
+from arcgate.net.tls import join_pem
 
 LOOK_INTERVAL = 3600.0
 """Seconds between two looks at the certificate's age."""
@@ -54,11 +55,22 @@ def server_certificate_file(authority: Authority, names: Iterable[str], path: Pa
     return path
 
 
-def write_ca_file(authority: Authority, state_dir: Path) -> Path:
-    """Write `ca.pem`, which clients trust, and return its path."""
+def write_ca_file(authority: Authority, state_dir: Path, more: Path | None = None) -> Path:
+    """Write `ca.pem`, which clients trust, with what a file of `more` authorities holds; return its path.
+
+    Raises StateError (TLS_FILE_UNUSABLE).
+    """
     path = state_dir / "ca.pem"
-    write_file(path, authority.ca_pem, 0o644)
+    write_file(path, join_pem([authority.ca_pem, read_pem(more) if more is not None else ""]), 0o644)
     return path
+
+
+def read_pem(path: Path) -> str:
+    """Return a file of certificates; raises StateError (TLS_FILE_UNUSABLE)."""
+    try:
+        return path.read_text(encoding="ascii")
+    except (OSError, ValueError) as error:
+        raise StateError("TLS_FILE_UNUSABLE", f"{path} can't be read.", cause=str(error)) from None
 
 
 async def keep_renewed(
