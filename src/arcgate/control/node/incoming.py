@@ -7,7 +7,8 @@ from typing import Any
 
 from arcgate.control.context import ControlContext
 from arcgate.control.failures import ApiError
-from arcgate.control.incoming import ACCESS, connection_of, use_grant, why_not
+from arcgate.control.incoming import ACCESS, connection_of, hash_of, use_grant, why_not
+from arcgate.control.store.models import IncomingConnection
 from arcgate.core.verdicts import EndReason
 
 _GRANT = re.compile(r"[A-Za-z0-9_-]{43}\Z")
@@ -22,11 +23,15 @@ async def redeem(context: ControlContext, document: Mapping[str, Any]) -> dict[s
     grant, machine_id, tunnel_id = (
         _text(document, name, form) for name, form in (("grant", _GRANT), ("machineId", _ID), ("tunnelId", _ID))
     )
-    async with context.store.write() as transaction:
-        row = await use_grant(transaction, grant, machine_id, port, tunnel_id, context.clock())
-        if row is None:
-            raise ApiError(403, "GrantInvalid", "The grant is unknown, used up or too old, or its role is gone.")
-        return {"requester": row.requester}
+    # Strangers' guesses must not stand in the way of those who write.
+    async with context.store.read() as session:
+        is_known = await session.get(IncomingConnection, hash_of(grant)) is not None
+    if is_known:
+        async with context.store.write() as transaction:
+            row = await use_grant(transaction, grant, machine_id, port, tunnel_id, context.clock())
+            if row is not None:
+                return {"requester": row.requester}
+    raise ApiError(403, "GrantInvalid", "The grant is unknown, used up or too old, or its role is gone.")
 
 
 async def wait_for_cut(context: ControlContext, tunnel_id: str, wait: float) -> EndReason | None:

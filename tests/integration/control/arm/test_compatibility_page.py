@@ -75,7 +75,8 @@ def _others(found: Iterable[object]) -> str:
 def _roles() -> str:
     rows = [
         f"| {role.name} | `{role.id}` | {', '.join(f'`{one}`' for one in role.actions)}"
-        f"{' but not ' + ', '.join(f'`{one}`' for one in role.not_actions) if role.not_actions else ''} |\n"
+        f"{' but not ' + ', '.join(f'`{one}`' for one in role.not_actions) if role.not_actions else ''}"
+        f"{'; data actions ' + ', '.join(f'`{one}`' for one in role.data_actions) if role.data_actions else ''} |\n"
         for role in BUILT_IN
     ]
     return "| role | id | actions |\n|---|---|---|\n" + "".join(rows)
