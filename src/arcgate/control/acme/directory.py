@@ -4,6 +4,7 @@ Every wait is ours, so that a stop of the server ends it, and what the authority
 """
 
 import asyncio
+import random
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -23,9 +24,10 @@ from josepy.jwk import JWKEC
 from arcgate import __version__
 from arcgate.control.acme.challenges import TlsAlpnChallenge, find_challenge
 from arcgate.core.errors import ArcgateError
+from arcgate.net.backoff import Backoff
 
-POLL_INTERVAL = 1.0
-"""Seconds between questions when the authority wishes nothing else."""
+FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
+"""Seconds between questions when the authority wishes nothing else, doubled each time."""
 
 _SECONDS = re.compile(r"[0-9]{1,9}\Z", re.ASCII)
 
@@ -117,13 +119,14 @@ class Directory:
                 resource = await self._call(self._opened.begin_finalization, order.resource)
                 # Its answer need not name the order, whose place we know.
                 resource = resource.update(uri=order.resource.uri)
+                pauses = _pauses()
                 while True:
-                    await self._pause()
                     # The library's own loop would block: with a deadline that near it asks once.
                     soon = datetime.now() + timedelta(milliseconds=1)
                     try:
                         got = await self._call(self._opened.poll_finalization, resource, soon)
                     except _NotYet:
+                        await self._pause(pauses)
                         continue
                     return str(got.fullchain_pem)
         except TimeoutError:
@@ -140,7 +143,7 @@ class Directory:
         return self._client
 
     async def _settle(self, authorization: messages.AuthorizationResource, order: Order) -> None:
-        name = authorization.body.identifier.value
+        name, pauses = authorization.body.identifier.value, _pauses()
         while True:
             authorization, _ = await self._call(self._opened.poll, authorization)
             status = authorization.body.status
@@ -149,10 +152,10 @@ class Directory:
             if status not in {messages.STATUS_PENDING, messages.STATUS_PROCESSING}:
                 order.refused[name] = _cause_of(authorization.body, str(status))
                 return
-            await self._pause()
+            await self._pause(pauses)
 
-    async def _pause(self) -> None:
-        await asyncio.sleep(max(POLL_INTERVAL, self._retry_after.total_seconds()))
+    async def _pause(self, pauses: Backoff) -> None:
+        await asyncio.sleep(max(pauses.next(), self._retry_after.total_seconds()))
 
     async def _call(self, function: Callable[..., Result], *arguments: Any) -> Result:
         self._retry_after = timedelta()
@@ -209,6 +212,10 @@ def describe(error: messages.Error) -> str:
         for one in error.subproblems or ()
     ]
     return " ".join("; ".join(parts).split())[:500]
+
+
+def _pauses() -> Backoff:
+    return Backoff(random.random, FIRST_PAUSE, LONGEST_PAUSE)
 
 
 def _cause_of(authorization: messages.Authorization, status: str) -> str:
