@@ -88,7 +88,7 @@ class Place:
 class Patience:
     """Seconds: between pings of a waiting machine, for a machine to take a connection, and without a byte."""
 
-    keep_alive: int = 30
+    keep_alive: float = 30
     wait: float = 10
     idle: float = 3600
 
@@ -197,7 +197,6 @@ class IncomingConnections:
             self._patience.keep_alive,
             waiter.by_signed_channel,
         )
-        self.machines.add(machine)
         _log.debug("a machine waits for incoming connections", machine=waiter.machine_id, gateway=waiter.gateway_prefix)
         keeping = spawn("keep a waiting machine", machine.keep(self.machines.add))
         try:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,7 +31,7 @@ class WaitingMachine:
     stream: ByteStream
     certificate: Certificate
     is_welcome: Callable[[], bool]
-    keep_alive: int
+    keep_alive: float
     by_signed_channel: bool = False
     _reader: LineReader = field(default_factory=LineReader)
     _answer: "asyncio.Future[ByteStream] | None" = None
@@ -38,18 +39,20 @@ class WaitingMachine:
     _sending: asyncio.Lock = field(default_factory=asyncio.Lock)
     _task: "asyncio.Task[Any] | None" = None
 
-    async def keep(self, on_declined: Callable[["WaitingMachine"], None]) -> None:
+    async def keep(self, on_waiting: Callable[["WaitingMachine"], None]) -> None:
         """Keep the channel until it has carried a connection, or the machine is gone or unwelcome.
 
-        It wants a task of its own, which `dismiss` cancels. `on_declined` is called when the machine has declined a
-        connection and waits for the next one.
+        It wants a task of its own, which `dismiss` cancels. `on_waiting` is called when the machine may be asked: at
+        first, and after it has declined a connection.
         """
         self._task = asyncio.current_task()
         try:
+            await self._say(format_ping(self._pause))
+            on_waiting(self)
             while (answer := await self._next_answer()) is not None:
                 waiting, self._answer = self._answer, None
                 if isinstance(answer, Declined):
-                    on_declined(self)
+                    on_waiting(self)
                     _fail(waiting, Refused(Verdict(answer.reason)))
                     continue
                 if waiting is None or waiting.done():
@@ -80,10 +83,13 @@ class WaitingMachine:
         if self._task is not None:
             self._task.cancel()
 
+    @property
+    def _pause(self) -> int:
+        return math.ceil(self.keep_alive)
+
     async def _next_answer(self) -> Opened | Declined | None:
         """Return the machine's next answer, None when it has ended, is silent or not welcome any more."""
         is_heard = True
-        await self._say(format_ping(self.keep_alive))
         while True:
             while (line := self._reader.take()) is not None:
                 answer = parse_answer(line)
@@ -99,7 +105,7 @@ class WaitingMachine:
                 if not is_heard or not self.is_welcome():
                     return None
                 is_heard = False
-                await self._say(format_ping(self.keep_alive))
+                await self._say(format_ping(self._pause))
                 continue
             if not data:
                 return None
