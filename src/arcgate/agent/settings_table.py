@@ -453,6 +453,15 @@ def _properties() -> tuple[Property, ...]:
             "come, the machine signs its requests to the gateway instead; empty: nobody may inspect.",
             check=_file,
             look=read_authorities,
+        Property(
+            "inspection.pinginterval",
+            Kind.INTEGER,
+            30,
+            "A signed channel that is silent for so long sends a ping, in seconds, so that proxies don't cut it; "
+            "0: none.",
+            least=0,
+            most=3600,
+        ),
         ),
         Property(
             "gateway.address",

@@ -81,10 +81,13 @@ class Carriers:
         try:
             if not is_issued_by(tls, surroundings.inspection_ca) and gateway not in self._inspected:
                 return Carrier(tls)
-            return await upgrade(tls, gateway, certificate, surroundings.timeouts.answer)
+            carrier = await upgrade(tls, gateway, certificate, surroundings.timeouts.answer)
         except BaseException:
             await tls.close()
             raise
+        if surroundings.ping_interval and isinstance(carrier.stream, MessageStream):
+            carrier.stream.keep_alive(surroundings.ping_interval)
+        return carrier
 
     async def _start_tls(
         self, gateway: GatewayPlace, ordinary: ssl.SSLContext, surroundings: Surroundings

@@ -68,6 +68,8 @@ class Surroundings:
     """Authorities to trust for the cloud beside the system's."""
     inspection_ca: str = ""
     """Authorities of the enterprise's inspection of TLS, trusted on purpose (inspection.ca)."""
+    ping_interval: float = 0
+    """Seconds between pings on silent signed channels (inspection.pinginterval); 0 sends none."""
     certificate: tuple[Path, Path] | None = None
     """Chain and key of the machine, when there are any."""
     arc_proxy: Target | None = None

@@ -219,6 +219,7 @@ class SurroundingsWatch:
             control=cloud.control_hosts if cloud is not None else (),
             ca_pem=cloud.ca_pem if cloud is not None else "",
             inspection_ca=self.inspection.value,
+            ping_interval=settings.values.get("inspection.pinginterval", 0),
             certificate=(self._paths.machine_certificate, self._paths.machine_key) if has_certificate else None,
             timeouts=_timeouts(settings),
             hand_over=_hand_over(settings),

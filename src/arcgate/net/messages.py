@@ -23,6 +23,8 @@ class MessageStream(PromptStream):
         self._codec = MessageCodec(is_client=is_client)
         self._ready: deque[bytes] = deque()
         self._sending = asyncio.Lock()
+        self._has_sent = self._has_received = False
+        self._pulse: asyncio.TimerHandle | None = None
         if rest:
             self._take(rest)
 
@@ -40,6 +42,29 @@ class MessageStream(PromptStream):
     def readiness(self) -> Readiness | None:
         """See PromptStream."""
         return self._inner.readiness if isinstance(self._inner, PromptStream) else None
+
+    def keep_alive(self, interval: float) -> None:
+        """Ping in silence from now on, every so many seconds: proxies cut WebSockets that are silent for long."""
+        self._pulse = asyncio.get_running_loop().call_later(interval, self._beat, interval)
+
+    def ping_in_silence(self) -> None:
+        """Ping, unless bytes have moved both ways since this was last asked for.
+
+        A ping that nobody answers ends nothing: a peer whose own sink is slow reads none for a while.
+        """
+        is_silent = not (self._has_sent and self._has_received)
+        self._has_sent = self._has_received = False
+        if not is_silent or self._sending.locked() or self.readiness is None or not self.flush_now():
+            return  # what is still to be sent is as good as a ping
+        if ping := self._codec.format_ping():
+            self._prompt.send_now(self._codec.take_replies() + ping)
+
+    def _beat(self, interval: float) -> None:
+        try:
+            self.ping_in_silence()
+        except StreamReset:
+            return  # whoever carries the tunnel, or takes the channel again, finds out
+        self.keep_alive(interval)
 
     def is_quiet(self) -> bool:
         """Say, without waiting, whether the peer has neither ended nor sent data: the channel can be used again."""
@@ -96,11 +121,17 @@ class MessageStream(PromptStream):
 
     def abort(self) -> None:
         """See ByteStream."""
+        self._stop_pulse()
         self._inner.abort()
 
     async def close(self) -> None:
         """See ByteStream."""
+        self._stop_pulse()
         await self._inner.close()
+
+    def _stop_pulse(self) -> None:
+        if self._pulse is not None:
+            self._pulse.cancel()
 
     @property
     def _prompt(self) -> PromptStream:
@@ -114,6 +145,7 @@ class MessageStream(PromptStream):
                 await self._inner.send(whole)
 
     def _format(self, data: bytes) -> bytes:
+        self._has_sent = True
         try:
             return b"".join(self._codec.format(data[start : start + PIECE]) for start in range(0, len(data), PIECE))
         except MessageError as error:
@@ -122,7 +154,8 @@ class MessageStream(PromptStream):
     def _take(self, data: bytes) -> None:
         if not data:
             raise StreamReset("the connection ended without the end of its messages")
+        self._has_received = True
         try:
-            self._ready.extend(self._codec.feed(data))
+            self._ready.extend(self._codec.feed(data, asyncio.get_running_loop().time()))
         except MessageError as error:
             raise StreamReset(str(error)) from None

@@ -25,7 +25,9 @@ LARGEST_CERTIFICATE = 8 * 1024
 """Characters of CERTIFICATE_FIELD's value."""
 
 MOST_EMPTY = 1_000
-"""Messages without data in a row; a peer that sends nothing else would keep the loop from everybody."""
+"""Messages without data in a row, within COUNTED_FOR: a peer that sends more would keep the loop from everybody."""
+COUNTED_FOR = 60.0
+"""Seconds after which they are counted anew: pings of a silent channel go on for as long as it lives."""
 
 _KEY = re.compile(r"[A-Za-z0-9+/]{22}==\Z")
 _BASE64 = re.compile(r"[A-Za-z0-9+/]{4,}={0,2}\Z")
@@ -109,11 +111,15 @@ class MessageCodec:
     def __init__(self, *, is_client: bool) -> None:
         self._protocol = Connection(ConnectionType.CLIENT if is_client else ConnectionType.SERVER)
         self._empty = 0
+        self._counted_since = 0.0
         self.peer_ended = False
         self.replies = b""
 
-    def feed(self, data: bytes) -> list[bytes]:
-        """Return the channel's bytes that the peer's hold; raises MessageError. What follows its end is dropped."""
+    def feed(self, data: bytes, now: float = 0) -> list[bytes]:
+        """Return the channel's bytes that the peer's hold; raises MessageError. What follows its end is dropped.
+
+        `now` is any clock's, in seconds.
+        """
         if self.peer_ended:
             return []
         self._protocol.receive_data(data)
@@ -124,9 +130,9 @@ class MessageCodec:
                     pieces.append(bytes(event.data))
                     self._empty = 0
                 case BytesMessage() | Pong():
-                    self._count_empty()
+                    self._count_empty(now)
                 case Ping():
-                    self._count_empty()
+                    self._count_empty(now)
                     self._reply(event.response())
                 case CloseConnection():
                     self._take_end(event)
@@ -150,6 +156,10 @@ class MessageCodec:
             return self._protocol.send(CloseConnection(code=_NORMAL))
         return b""
 
+    def format_ping(self) -> bytes:
+        """Return the bytes of a ping, which the peer answers; none once either side has ended."""
+        return self._protocol.send(Ping()) if self._protocol.state is ConnectionState.OPEN else b""
+
     def take_replies(self) -> bytes:
         """Return what is owed to the peer, once."""
         owed, self.replies = self.replies, b""
@@ -168,7 +178,9 @@ class MessageCodec:
         if self._protocol.state is ConnectionState.OPEN:
             self.replies += self._protocol.send(pong)
 
-    def _count_empty(self) -> None:
+    def _count_empty(self, now: float) -> None:
+        if now - self._counted_since >= COUNTED_FOR:
+            self._empty, self._counted_since = 0, now
         self._empty += 1
         if self._empty > MOST_EMPTY:
             raise MessageError("the peer sends messages without data")

@@ -6,6 +6,8 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from wsproto.connection import Connection, ConnectionType
+from wsproto.events import Ping
 
 from arcgate.agent.check.command import Options, run
 from arcgate.agent.http import client
@@ -15,12 +17,14 @@ from arcgate.core.errors import Hop, HopError
 from arcgate.core.names import parse_target
 from arcgate.core.verdicts import Reason
 from arcgate.net.files import read_json, write_file, write_json
+from arcgate.net.messages import MessageStream
 from arcgate.wire.claims import PROCESS_FIELD
 from arcgate.wire.messages import MessageCodec
 from worlds.agent_machine import AgentMachine, address, agent_machine, echo, error_of, read_all, target
 from worlds.authority import Authority
 from worlds.gateway_node import NAME, GatewayNode, gateway_node
 from worlds.inspecting_middle import InspectingMiddle, Rewriter, inspecting_middle
+from worlds.waiting import until
 
 pytestmark = pytest.mark.anyio
 
@@ -96,6 +100,26 @@ async def test_trusted_on_purpose_requests_are_signed_and_carried(enterprise: En
     assert record.authentication == "signature"
     assert enterprise.machine.log_lines()
     assert any("TLS is inspected" in line for line in enterprise.machine.log_lines())
+
+
+async def test_a_silent_tunnel_pings_and_goes_on(enterprise: Enterprise, monkeypatch: pytest.MonkeyPatch) -> None:
+    keep_alive = MessageStream.keep_alive
+    monkeypatch.setattr(MessageStream, "keep_alive", lambda stream, seconds: keep_alive(stream, seconds / 1000))
+    enterprise.trust()
+    client, _ = await enterprise.machine.tunnel(enterprise.place)
+    await until(lambda: _pings(enterprise.middle) >= 3)
+    await client.send(b"hello")
+    await client.end()
+    assert await read_all(client) == b"hello"
+    await client.close()
+    assert (await enterprise.node.wait_for_record(Event.END)).reason == "completed"
+
+
+def _pings(middle: InspectingMiddle) -> int:
+    """Count the pings that the client has sent so far on its one channel."""
+    received = Connection(ConnectionType.SERVER)
+    received.receive_data(bytes(middle.seen).partition(b"\r\n\r\n")[2])
+    return sum(isinstance(event, Ping) for event in received.events())
 
 
 async def test_which_process_it_was_is_not_told_where_somebody_could_read_and_change_it(enterprise: Enterprise) -> None:

@@ -189,6 +189,28 @@ def test_a_peer_that_sends_empty_messages_alone_is_cut() -> None:
         server.feed(empty)
 
 
+def test_pings_of_a_channel_that_is_silent_for_days_are_answered_all() -> None:
+    client, server = MessageCodec(is_client=True), MessageCodec(is_client=False)
+    for beat in range(3 * MOST_EMPTY):
+        now = beat * 30.0
+        assert server.feed(client.format_ping(), now) == []
+        assert client.feed(server.take_replies(), now) == []
+
+
+def test_pings_that_come_faster_than_any_silence_end_the_channel() -> None:
+    client, server = MessageCodec(is_client=True), MessageCodec(is_client=False)
+    for beat in range(MOST_EMPTY):
+        server.feed(client.format_ping(), beat / MOST_EMPTY)
+    with pytest.raises(MessageError):
+        server.feed(client.format_ping(), 1)
+
+
+def test_after_the_end_there_are_no_pings() -> None:
+    client = MessageCodec(is_client=True)
+    client.format_end()
+    assert client.format_ping() == b""
+
+
 def test_data_in_between_lets_empty_messages_pass() -> None:
     raw = Connection(ConnectionType.CLIENT)
     server = MessageCodec(is_client=False)
