@@ -12,11 +12,11 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 
 from arcgate.control.arm.publication import (
-    publish_endpoint_set,
     publish_gateway,
     publish_machine,
-    withdraw_endpoint_set,
+    publish_tenant_part,
     withdraw_machine,
+    withdraw_tenant_part,
 )
 from arcgate.control.authority import Authority, load_authority
 from arcgate.control.changes import Changes
@@ -136,14 +136,14 @@ class ControlServices:
         async with self.context.store.write() as transaction:
             transaction.session.add(row)
             await transaction.session.flush()
-            await publish_endpoint_set(transaction, row)
+            await publish_tenant_part(transaction, row)
         return row
 
     async def remove_endpoint_set(self, row: EndpointSetRow) -> None:
         """Delete the endpoint set."""
         async with self.context.store.write() as transaction:
             await transaction.session.delete(await transaction.session.merge(row))
-            await withdraw_endpoint_set(transaction, row)
+            await withdraw_tenant_part(transaction, row)
 
     def _resource(self, kind: str, name: str) -> dict[str, Any]:
         resource_id = f"{GROUP}/providers/{kind}/{name}"

@@ -1,17 +1,20 @@
 """Resource groups, and the list of all resources of a subscription or group."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, literal, select, union_all
+from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute
 
-from arcgate.control.arm import endpoint_sets, gateways, machine_groups, machines
+from arcgate.control.arm import gateways, machines
 from arcgate.control.arm.endpoint import PAGING, Call, Verb, arm_route
+from arcgate.control.arm.endpoint_sets import ENDPOINT_SETS
 from arcgate.control.arm.fields import ReadOnly, ResourceBody, require_location, require_name
 from arcgate.control.arm.filters import GROUP_FIELDS, RESOURCE_FIELDS, caseless, parse_filter, tag_conditions
-from arcgate.control.arm.lookups import group_key, require_group
+from arcgate.control.arm.lookups import ResourceRow, group_key, require_group
+from arcgate.control.arm.machine_groups import MACHINE_GROUPS
 from arcgate.control.arm.operations import group_headers, record_done
 from arcgate.control.arm.paging import make_token, next_link, page_of, page_size, read_token, visible
 from arcgate.control.arm.stamps import check_preconditions, etag_of, stamp_change, stamp_new
@@ -162,19 +165,21 @@ async def _delete(call: Call) -> Response:
 async def _empty(transaction: Transaction, call: Call, group: ResourceGroup) -> None:
     """Delete all resources of the group; machines first, since they hold gateways in use."""
     session = transaction.session
-    for machine in (await session.execute(select(MachineRow).where(MachineRow.group_key == group.key))).scalars().all():
+    for machine in await _rows_of(session, MachineRow, group):
         await machines.remove(transaction, machine, call.context.clock())
     await session.flush()
-    for gateway in (await session.execute(select(GatewayRow).where(GatewayRow.group_key == group.key))).scalars().all():
+    for gateway in await _rows_of(session, GatewayRow, group):
         await gateways.release_machines(transaction, call, gateway, force=False)
         await gateways.remove(transaction, gateway)
-    statement = select(EndpointSetRow).where(EndpointSetRow.group_key == group.key)
-    for endpoint_set in (await session.execute(statement)).scalars().all():
-        await endpoint_sets.remove(transaction, endpoint_set)
-    for one in (
-        (await session.execute(select(MachineGroupRow).where(MachineGroupRow.group_key == group.key))).scalars().all()
-    ):
-        await machine_groups.remove(transaction, one)
+    for endpoint_set in await _rows_of(session, EndpointSetRow, group):
+        await ENDPOINT_SETS.remove(transaction, endpoint_set)
+    for machine_group in await _rows_of(session, MachineGroupRow, group):
+        await MACHINE_GROUPS.remove(transaction, machine_group)
+
+
+async def _rows_of(session: AsyncSession, model: type[ResourceRow], group: ResourceGroup) -> Sequence[ResourceRow]:
+    statement = select(model).where(model.group_key == group.key)
+    return (await session.execute(statement)).scalars().all()
 
 
 async def _list_resources(call: Call) -> Response:

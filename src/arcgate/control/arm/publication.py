@@ -1,6 +1,7 @@
 """Writes what gateway nodes and agents must see of a change, in the change's own transaction."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -76,43 +77,34 @@ async def withdraw_machine(transaction: Transaction, machine_id: str) -> int:
     return await transaction.publish(Kind.MACHINE, machine_id, None)
 
 
-async def publish_endpoint_set(transaction: Transaction, row: EndpointSetRow) -> int:
-    """Publish an endpoint set as its row is now."""
+async def publish_tenant_part(transaction: Transaction, row: EndpointSetRow | MachineGroupRow) -> int:
+    """Publish an endpoint set or machine group as its row is now."""
+    return await _publish_tenant_part(transaction, row, {"name": row.name, "tenantId": row.tenant_id, **_body(row)})
+
+
+async def withdraw_tenant_part(transaction: Transaction, row: EndpointSetRow | MachineGroupRow) -> int:
+    """Publish that an endpoint set or machine group is gone."""
+    return await _publish_tenant_part(transaction, row, None)
+
+
+async def _publish_tenant_part(
+    transaction: Transaction, row: EndpointSetRow | MachineGroupRow, body: Mapping[str, Any] | None
+) -> int:
     transaction.announce(endpoint_sets_topic(row.tenant_id))
-    body = {
-        "name": row.name,
-        "tenantId": row.tenant_id,
-        "endpoints": row.endpoints,
-        "allowPrivate": row.allow_private,
-    }
-    return await publish_policy(transaction, Kind.ENDPOINT_SET, row.key, row, body)
+    kind = Kind.ENDPOINT_SET if isinstance(row, EndpointSetRow) else Kind.MACHINE_GROUP
+    return await publish_policy(transaction, kind, row.key, row, body)
 
 
-async def withdraw_endpoint_set(transaction: Transaction, row: EndpointSetRow) -> int:
-    """Publish that an endpoint set is gone."""
-    transaction.announce(endpoint_sets_topic(row.tenant_id))
-    return await publish_policy(transaction, Kind.ENDPOINT_SET, row.key, row, None)
-
-
-async def publish_machine_group(transaction: Transaction, row: MachineGroupRow) -> int:
-    """Publish a machine group as its row is now."""
-    transaction.announce(endpoint_sets_topic(row.tenant_id))
-    body = {
-        "name": row.name,
-        "tenantId": row.tenant_id,
+def _body(row: EndpointSetRow | MachineGroupRow) -> dict[str, Any]:
+    if isinstance(row, EndpointSetRow):
+        return {"endpoints": row.endpoints, "allowPrivate": row.allow_private}
+    return {
         "tags": row.match_tags,
         "allowedFeatures": row.allowed_features,
         "mode": row.mode,
         "auditedFeatures": row.audited_features,
         "limits": row.limits,
     }
-    return await publish_policy(transaction, Kind.MACHINE_GROUP, row.key, row, body)
-
-
-async def withdraw_machine_group(transaction: Transaction, row: MachineGroupRow) -> int:
-    """Publish that a machine group is gone."""
-    transaction.announce(endpoint_sets_topic(row.tenant_id))
-    return await publish_policy(transaction, Kind.MACHINE_GROUP, row.key, row, None)
 
 
 async def gateway_of(session: AsyncSession, machine_id: str) -> GatewayRow | None:

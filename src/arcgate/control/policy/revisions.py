@@ -9,9 +9,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from arcgate.control.arm import endpoint_sets, gateways, machine_groups
+from arcgate.control.arm import gateways
 from arcgate.control.arm.endpoint import Call, Verb, arm_route
+from arcgate.control.arm.endpoint_sets import ENDPOINT_SETS
 from arcgate.control.arm.fields import Body
+from arcgate.control.arm.machine_groups import MACHINE_GROUPS
 from arcgate.control.arm.paging import make_token, next_link, page_size, read_token
 from arcgate.control.arm.versions import ARCGATE
 from arcgate.control.context import ControlContext
@@ -21,7 +23,7 @@ from arcgate.control.store.models import PolicyRevisionRow
 from arcgate.core.snapshot import Kind
 
 READ = "Arcgate.Network/policyRevisions/read"
-WRITES = (gateways.WRITE, endpoint_sets.WRITE, endpoint_sets.DELETE, machine_groups.WRITE, machine_groups.DELETE)
+WRITES = (gateways.WRITE, *ENDPOINT_SETS.writes, *MACHINE_GROUPS.writes)
 
 _NUMBER = re.compile(r"[0-9]{1,18}\Z", re.ASCII)
 

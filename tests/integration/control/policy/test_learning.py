@@ -146,6 +146,15 @@ async def test_the_policy_goes_back_to_any_revision_and_its_history_says_who_cha
     assert [one.name for one in run.node.policy.snapshot.machine_groups.values()] == ["few"]
 
 
+async def test_going_back_takes_signed_channels_and_hand_over_back_too(run: PolicyRun) -> None:
+    await run.patch(handOver="off")
+    before = (await run.ask("GET", "policyRevisions"))["value"][0]["revision"]
+    await run.patch(handOver="early", signedChannels=True)
+    await run.ask("POST", f"policyRevisions/{before}/rollback")
+    newest = (await run.ask("GET", "policyRevisions"))["value"][0]["after"]
+    assert (newest["handOver"], newest.get("signedChannels")) == ("off", None)
+
+
 async def test_a_machine_whose_tags_change_moves_between_groups(run: PolicyRun) -> None:
     await run.put("machineGroups", "Sql", tags={"role": "sql"}, allowedFeatures=["ArcData"])
     assert await run.fetch("web", "pas.windows.net:443") == 200
