@@ -1,4 +1,4 @@
-"""The agent's one frozen program: it is azcmagent, himdsd or arcproxyd, by the name that it was called by."""
+"""The agent's one frozen program: it is azcmagent, himdsd, arcproxyd or extd, by the name that it was called by."""
 
 import os
 import sys
@@ -9,6 +9,7 @@ PROGRAMS = {
     "himdsd": "arcgate.agent.himds.service",
     "himds": "arcgate.agent.himds.service",
     "arcproxyd": "arcgate.agent.proxy.service",
+    "extd": "arcgate.agent.extensions.service",
 }
 """Modules by name; every other name is the command's."""
 

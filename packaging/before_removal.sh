@@ -9,5 +9,5 @@ case ${1-} in
     *) exit 0 ;;
 esac
 if [ -d /run/systemd/system ]; then
-    systemctl disable --now himdsd.service arcproxyd.service || true
+    systemctl disable --now himdsd.service arcproxyd.service extd.service || true
 fi

@@ -1,6 +1,6 @@
 """The agent's services in the foreground, for containers and systems without a manager of services.
 
-When one of them ends, the other is ended too: whoever started us decides about a new start.
+When one of them ends, the others are ended too: whoever started us decides about a new start.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ import structlog
 from arcgate.agent.errors import AzcmError
 from arcgate.net.tasks import spawn
 
-SERVICES = ("himdsd", "arcproxyd")
+SERVICES = ("himdsd", "arcproxyd", "extd")
 STOP_TIMEOUT = 75.0
 """Seconds that the services get to end after a signal; the tunnels of Arc Proxy end meanwhile."""
 

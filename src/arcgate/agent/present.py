@@ -39,7 +39,7 @@ def read_facts(paths: AgentPaths, environment: Mapping[str, str], platform: Plat
 
 def service_states(paths: AgentPaths, platform: Platform) -> dict[str, str]:
     """Return the services' states: ours by their locks, the others by the services' manager."""
-    locks = {"himds": paths.himdsd_lock, "arcproxy": paths.arcproxyd_lock}
+    locks = {"himds": paths.himdsd_lock, "arcproxy": paths.arcproxyd_lock, "extensionservice": paths.extd_lock}
     states = {name: "running" if is_running(lock) else "stopped" for name, lock in locks.items()}
     for name in platform.services:
         if name not in states:

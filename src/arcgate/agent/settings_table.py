@@ -275,8 +275,7 @@ def _properties() -> tuple[Property, ...]:
             "extensions.agent.cpulimit",
             Kind.INTEGER,
             5,
-            "Percent of all processors for the commands of extensions and what they leave running; needs systemd and "
-            "control groups of version 2.",
+            "Percent of all processors for each command of an extension and what it leaves running; needs systemd.",
             least=1,
             most=100,
         ),
@@ -453,6 +452,7 @@ def _properties() -> tuple[Property, ...]:
             "come, the machine signs its requests to the gateway instead; empty: nobody may inspect.",
             check=_file,
             look=read_authorities,
+        ),
         Property(
             "inspection.pinginterval",
             Kind.INTEGER,
@@ -461,7 +461,6 @@ def _properties() -> tuple[Property, ...]:
             "0: none.",
             least=0,
             most=3600,
-        ),
         ),
         Property(
             "gateway.address",

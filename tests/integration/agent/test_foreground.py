@@ -1,4 +1,4 @@
-"""`azcmagent run`: both services in the foreground, signals passed on, one end for both; and what systemd hears."""
+"""`azcmagent run`: all services in the foreground, signals passed on, one end for them; and what systemd hears."""
 
 import json
 import os
@@ -43,7 +43,7 @@ def started(environment: dict[str, str], *command: str) -> Iterator[subprocess.P
 
 def services(environment: dict[str, str]) -> list[bool]:
     paths = AgentPaths.from_environment(environment)
-    return [is_running(path) for path in (paths.himdsd_lock, paths.arcproxyd_lock)]
+    return [is_running(path) for path in (paths.himdsd_lock, paths.arcproxyd_lock, paths.extd_lock)]
 
 
 def arc_proxy_process(environment: dict[str, str]) -> int:
@@ -53,24 +53,24 @@ def arc_proxy_process(environment: dict[str, str]) -> int:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_one_command_runs_both_services_until_a_signal_ends_both(environment: dict[str, str], number: int) -> None:
+def test_one_command_runs_all_services_until_a_signal_ends_them(environment: dict[str, str], number: int) -> None:
     with started(environment, str(BIN / "azcmagent"), "run") as process:
-        wait_until(lambda: services(environment) == [True, True], "both services run")
+        wait_until(lambda: services(environment) == [True, True, True], "all services run")
         wait_until(lambda: arc_proxy_process(environment), "Arc Proxy works")
         process.send_signal(number)
         assert process.wait(30) == 0
-    assert services(environment) == [False, False]
+    assert services(environment) == [False, False, False]
 
 
-def test_when_one_service_dies_the_other_is_ended_and_the_exit_code_tells(environment: dict[str, str]) -> None:
+def test_when_one_service_dies_the_others_are_ended_and_the_exit_code_tells(environment: dict[str, str]) -> None:
     with started(environment, str(BIN / "azcmagent"), "run") as process:
-        wait_until(lambda: services(environment) == [True, True], "both services run")
+        wait_until(lambda: services(environment) == [True, True, True], "all services run")
         os.kill(wait_until(lambda: arc_proxy_process(environment), "Arc Proxy works"), signal.SIGKILL)
         assert process.wait(30) == 1
-    assert services(environment) == [False, False]
+    assert services(environment) == [False, False, False]
 
 
-@pytest.mark.parametrize("program", ["himdsd", "arcproxyd"])
+@pytest.mark.parametrize("program", ["himdsd", "arcproxyd", "extd"])
 def test_systemd_hears_that_a_service_is_ready_lives_and_stops(
     environment: dict[str, str], tmp_path: Path, program: str
 ) -> None:

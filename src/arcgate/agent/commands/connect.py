@@ -17,7 +17,7 @@ from arcgate.agent.state import AgentIdentity, ServiceLock, is_running
 from arcgate.agent.surroundings_watch import outbound_for_agent
 from arcgate.core.errors import StateError
 
-SERVICES = (("himds", "himdsd"), ("arcproxy", "arcproxyd"))
+SERVICES = (("himds", "himdsd"), ("arcproxy", "arcproxyd"), ("extensionservice", "extd"))
 
 
 @click.command("connect")
@@ -143,7 +143,11 @@ def command_lock(own: Invocation) -> ServiceLock:
 
 def _start_services(own: Invocation) -> None:
     """Start the services where a manager has them, or tell how to start them."""
-    running = {"himds": own.paths.himdsd_lock, "arcproxy": own.paths.arcproxyd_lock}
+    running = {
+        "himds": own.paths.himdsd_lock,
+        "arcproxy": own.paths.arcproxyd_lock,
+        "extensionservice": own.paths.extd_lock,
+    }
     missing = [program for name, program in SERVICES if not is_running(running[name]) and not _started(own, name)]
     if missing:
         own.console.info(f"Start the services in the foreground, or by a manager of yours: {', '.join(missing)}")

@@ -1,5 +1,7 @@
 """`azcmagent extension`: the extensions of this machine."""
 
+import asyncio
+
 import click
 
 from arcgate.agent.commands.invocation import Invocation, common_flags, invocation, needs_privileges
@@ -10,7 +12,10 @@ from arcgate.agent.extension_state import (
     read_wanted_extensions,
     write_extension_statuses,
 )
+from arcgate.agent.extensions.daemon import ExtensionDaemon
+from arcgate.agent.state import ServiceLock
 from arcgate.core.audit import printable
+from arcgate.core.errors import StateError
 
 SERVICE = "extensionservice"
 
@@ -44,7 +49,7 @@ def list_extensions() -> None:
 @common_flags
 @needs_privileges
 def remove_extensions(name: str, everything: bool) -> None:
-    """Forget extensions on this machine, also without the cloud. The extension service must be stopped.
+    """Disable and uninstall extensions, also without the cloud. The extension service must be stopped.
 
     An extension that the cloud still wants comes back with the service: delete it in the cloud, too.
     """
@@ -62,12 +67,24 @@ def remove_extensions(name: str, everything: bool) -> None:
         raise AzcmError(
             23, f"There is no extension {name[:100]!r} on this machine.", remedy="'extension list' shows all."
         )
+    _uninstall(own, gone)
     _forget(own, gone)
     _tell(own, gone)
 
 
 def _read(own: Invocation) -> list[ListedExtension]:
     return listed(read_wanted_extensions(own.paths), read_extension_statuses(own.paths))
+
+
+def _uninstall(own: Invocation, gone: list[ListedExtension]) -> None:
+    if not gone:
+        return
+    try:
+        with ServiceLock(own.paths.extd_lock):
+            asyncio.run(ExtensionDaemon(own.paths).remove([one.name for one in gone]))
+    except (StateError, OSError) as error:
+        cause = error.one_line() if isinstance(error, StateError) else str(error)
+        raise AzcmError(72, "The extensions can't be removed.", cause=cause) from None
 
 
 def _forget(own: Invocation, gone: list[ListedExtension]) -> None:

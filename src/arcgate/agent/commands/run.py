@@ -11,9 +11,9 @@ from arcgate.agent.foreground import own_program, programs_beside, run_services
 @click.command("run")
 @common_flags
 def command() -> int:
-    """Run himdsd and arcproxyd in the foreground, for containers and systems without systemd.
+    """Run himdsd, arcproxyd and extd in the foreground, for containers and systems without systemd.
 
-    Both get SIGTERM when this command gets SIGTERM, SIGINT or SIGHUP, and when one of them ends; the exit code tells
+    All get SIGTERM when this command gets SIGTERM, SIGINT or SIGHUP, and when one of them ends; the exit code tells
     of the latter.
     """
     return asyncio.run(run_services(programs_beside(own_program())))

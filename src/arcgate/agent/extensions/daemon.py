@@ -75,7 +75,7 @@ class ExtensionDaemon:
 
     async def run(self) -> None:
         """Work until cancelled."""
-        _log.info("extd started", home=str(self.paths.home), limit=self.limit.warning or "in force")
+        _log.info("extd started", home=str(self.paths.home), warning=self.limit.warning)
         try:
             while True:
                 try:

@@ -142,7 +142,8 @@ def read_bounded(path: Path) -> bytes | None:
         return None
     except OSError as error:
         raise ValueError(f"its file can't be read ({error.strerror})") from None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise ValueError("its file is no plain file")
     with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise ValueError("its file is no plain file")
         return file.read(LARGEST_DOCUMENT + 1)

@@ -38,6 +38,8 @@ class Order:
     command: Command
     sequence: int
     timeout: float
+    percent: int
+    """Of all processors."""
     environment: Mapping[str, str]
     settings: Mapping[str, Any] | None = None
     protected: Mapping[str, Any] | None = None
@@ -68,6 +70,7 @@ class Handler:
     async def run(self, order: Order) -> str:
         """Run a command; return why it failed, as a sentence, empty after a success. Raises InputError or OSError."""
         manifest = self.manifest()
+        await self.limit.prepare()
         if order.is_update and order.command is Command.INSTALL and not manifest.updates_with_install:
             return ""
         self._give_settings(order)
@@ -77,7 +80,7 @@ class Handler:
         if manifest.takes_protected_settings and order.command in _TAKES_SETTINGS:
             given = json.dumps(dict(order.protected or {})).encode() + b"\n"
         end = await run_command(
-            self.limit.wrapped([program, *words[1:]]),
+            self.limit.wrapped([program, *words[1:]], order.percent),
             self.folders.version,
             {**order.environment, **self._variables(order)},
             order.timeout,

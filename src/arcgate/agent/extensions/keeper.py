@@ -206,9 +206,6 @@ class Keeper:
 
     def _order(self, record: Record, handler: Handler) -> Order:
         settings, move = self.world.settings(), TRANSITIONS[record.stage]
-        self.world.limit.apply(settings.get("extensions.agent.cpulimit", 5))
-        if self.world.limit.warning:
-            _log.warning("no limit", cause=self.world.limit.warning)
         sequence = record.settled or record.revision if record.stage in _RETURNING else record.revision
         given, protected = None, None
         is_known = (handler.folders.config / f"{sequence}.settings").exists()
@@ -223,6 +220,7 @@ class Keeper:
             move.command,
             sequence,
             settings.get("extensions.timeout", 3600),
+            settings.get("extensions.agent.cpulimit", 5),
             command_environment(settings, record.proxy),
             given,
             protected,

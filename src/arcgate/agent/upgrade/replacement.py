@@ -14,7 +14,7 @@ from arcgate.agent.upgrade.commands import INSTALLERS, run
 from arcgate.agent.upgrade.installation import Installation
 from arcgate.agent.upgrade.offers import Offer
 
-LAUNCHED = ("azcmagent", "himdsd", "arcproxyd")
+LAUNCHED = ("azcmagent", "himdsd", "arcproxyd", "extd")
 UNITS = Path("etc/systemd/system")
 
 

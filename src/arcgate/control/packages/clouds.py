@@ -1,6 +1,7 @@
 """The cloud definition that the installer puts on machines (docs/reference/protocols.md, section 7). Pure."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,8 +24,10 @@ def cloud_name(configuration: Configuration) -> str:
     return name if _NAME.match(name) else configuration.cloud.domain
 
 
-def cloud_definition(configuration: Configuration, authorities_pem: str, approach: Approach) -> dict[str, Any]:
-    """Return the definition for a machine that reached us this way."""
+def cloud_definition(
+    configuration: Configuration, authorities_pem: str, approach: Approach, package_keys: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Return the definition for a machine that reached us this way; it trusts packages of these keys alone, if any."""
     domain, port = configuration.cloud.domain, configuration.cloud.public_port
     own = ("management", "login", "gbl.his", "packages")
     hosts = [approach.extra_name or f"{part}.{domain}" for part in own]
@@ -34,6 +37,7 @@ def cloud_definition(configuration: Configuration, authorities_pem: str, approac
         **{key: configuration.url_of(host) for key, host in zip(keys, hosts, strict=True)},
         "domain": domain,
         "ca": authorities_pem,
+        "packageKeys": list(package_keys),
         "front": f"{approach.gateway_name}:{port}" if approach.gateway_name else "",
         "address": "",
     }

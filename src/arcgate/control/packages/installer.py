@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
-from arcgate.control.packages.offers import Offer, table
+from arcgate.core.package_offers import Offer, table
 
 _PLACEHOLDER = re.compile(r"@@([A-Z_]+)@@")
 _PEM = re.compile(r"(?:-----(?:BEGIN|END) CERTIFICATE-----|[A-Za-z0-9+/=]*)\Z")
+_KEY = re.compile(r"[A-Za-z0-9+/]{43}=\Z")
 _PLAIN = re.compile(r"[^A-Za-z0-9 ._-]")
 
 
@@ -34,9 +35,13 @@ def render_linux(package: Package, cloud: Mapping[str, Any], base_url: str, offe
     """Return the shell script that installs the agent for this cloud from `base_url`, one of the offers if one fits."""
     authorities = str(cloud["ca"]).strip()
     require_pem(authorities)
+    keys = [str(one) for one in cloud.get("packageKeys", ())]
+    if not all(_KEY.match(one) for one in keys):
+        raise ValueError("a key for packages is not 32 bytes in base64")
     return fill_template(
         "install_linux.sh",
         {
+            "PACKAGE_KEYS": "\n".join(keys),
             "CLOUD_NAME": plain(str(cloud["name"])),
             "VERSION": shlex.quote(package.version),
             "PLATFORM": shlex.quote(package.platform),

@@ -26,8 +26,9 @@ ENTRY_POINTS = {
     "azcmagent": "arcgate.agent.commands.main",
     "himdsd": "arcgate.agent.himds.service",
     "arcproxyd": "arcgate.agent.proxy.service",
+    "extd": "arcgate.agent.extensions.service",
 }
-UNITS = ("himdsd.service", "arcproxyd.service", "azcmagent.conf")
+UNITS = ("himdsd.service", "arcproxyd.service", "extd.service", "azcmagent.conf")
 FIXED_TIME = 315_532_800
 """1980-01-01: all files have it, so that the archive depends on their content alone."""
 

@@ -9,6 +9,7 @@ from arcgate.control.context import ControlContext
 from arcgate.control.failures import ApiError
 from arcgate.control.packages.clouds import Approach, cloud_definition, download_url
 from arcgate.control.packages.extension_shelf import ExtensionShelf, extensions_folder
+from arcgate.control.packages.index import PackageIndex
 from arcgate.control.packages.installer import render_linux, render_windows
 from arcgate.control.packages.shelf import Shelf
 from arcgate.control.packages.trust import authorities_pem
@@ -34,6 +35,7 @@ class Downloads:
         configuration = context.configuration
         ready = configuration.control.packages_folder or configuration.state_dir / "packages"
         self._shelf = Shelf(configuration.state_dir / "control" / "packages", ready)
+        self._index = PackageIndex(context, self._shelf, ready)
         self._extensions = ExtensionShelf(extensions_folder(configuration))
 
     def routes(self) -> list[Route]:
@@ -42,6 +44,7 @@ class Downloads:
             Route("/azcmagent-linux", self.give_linux_installer, methods=["GET"]),
             Route("/azcmagent-windows", self.give_windows_installer, methods=["GET"]),
             Route("/packages/azcmagent/index.json", self.list_packages, methods=["GET"]),
+            Route("/packages/azcmagent/index.json.sig", self.give_signatures, methods=["GET"]),
             Route("/packages/azcmagent/{name}", self.give_package, methods=["GET"]),
             Route("/packages/extensions/index.json", self.list_extensions, methods=["GET"]),
             Route("/packages/extensions/{name}", self.give_extension, methods=["GET"]),
@@ -52,7 +55,8 @@ class Downloads:
         """Give the shell script, made for the way that the request came."""
         configuration = self._context.configuration
         approach = await self._approach(request)
-        cloud = cloud_definition(configuration, authorities_pem(configuration, self._context.authority), approach)
+        authorities = authorities_pem(configuration, self._context.authority)
+        cloud = cloud_definition(configuration, authorities, approach, await self._index.keys())
         url = download_url(configuration, approach)
         script = render_linux(self._shelf.package, cloud, url, await self._shelf.offers())
         return PlainTextResponse(script, media_type="text/x-shellscript")
@@ -63,9 +67,12 @@ class Downloads:
         return PlainTextResponse(render_windows(self._shelf.package, cloud))
 
     async def list_packages(self, _request: Request) -> Response:
-        """List the ready packages and the one of what runs here, with their checksums."""
-        offers = [*await self._shelf.offers(), await self._shelf.own_offer()]
-        return JSONResponse({"packages": [one.document for one in offers]})
+        """List the packages with their checksums."""
+        return Response((await self._index.signed()).index, media_type="application/json")
+
+    async def give_signatures(self, _request: Request) -> Response:
+        """Give the signatures of the list."""
+        return PlainTextResponse((await self._index.signed()).signatures)
 
     async def give_package(self, request: Request) -> Response:
         """Give the agent's package or its checksum."""

@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from arcgate.control.packages.installer import Package
-from arcgate.control.packages.offers import Offer, read_name
 from arcgate.control.packages.payload import build_archive, digest_line, this_package
+from arcgate.core.package_offers import Offer, read_name
 from arcgate.net.files import signature_of, write_file
 
 

@@ -180,6 +180,7 @@ async def test_the_installer_installs_below_another_root_twice(site: Site, tmp_p
         "himds",
         "himdsd",
         "arcproxyd",
+        "extd",
         "azcmagent_proxy",
     }
     assert all(os.access(one, os.X_OK) for one in (home / "bin").iterdir())

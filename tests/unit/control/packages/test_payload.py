@@ -43,9 +43,11 @@ def test_the_core_and_all_launchers_and_units_are_in_it() -> None:
         "launchers/azcmagent",
         "launchers/himdsd",
         "launchers/arcproxyd",
+        "launchers/extd",
         "bin/azcmagent_proxy",
         "systemd/himdsd.service",
         "systemd/arcproxyd.service",
+        "systemd/extd.service",
     }
     assert wanted <= set(members())
 

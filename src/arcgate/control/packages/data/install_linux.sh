@@ -11,6 +11,8 @@ BASE_URL=@@BASE_URL@@
 CLOUD_NAME=@@CLOUD_NAME_QUOTED@@
 # A line each: version, kind, C library, machine, file, SHA-256.
 OFFERS='@@OFFERS@@'
+# Public keys of those who may sign the list of packages (Ed25519, base64), a line each.
+PACKAGE_KEYS='@@PACKAGE_KEYS@@'
 
 CONNECT_TIMEOUT=30
 TRANSFER_TIMEOUT=600
@@ -20,6 +22,7 @@ proxy=${ARCGATE_PROXY-}
 root=""
 wanted=""
 output=""
+pinned=""
 scratch=""
 fresh=""
 
@@ -30,11 +33,12 @@ Usage: sh install_linux_azcmagent.sh [OPTION]...
                         ARCGATE_PROXY in the environment is the same, for URLs with a password
   --root DIR            install below DIR instead of /, without users and services
   --desiredversion X    install this version; only the one that the control plane runs is on offer
+  --package-key KEY     demand that this key (Ed25519, base64) has signed the package; needs openssl 3
   --output FILE         write the message of a failure to FILE as well
   --help                show this
 Exit codes: 0 installed; 23 bad option; 132 no package for this machine; 143 the package manager failed, or Python is
 missing; 146 download failed; 147 version not on offer; 150 other failure; 155 not root; 158 disk full;
-171 the download is damaged.
+171 the download is damaged, or not signed as it must be.
 END_OF_USAGE
 }
 
@@ -70,6 +74,8 @@ read_options() {
             --root=*) root=${1#*=}; shift ;;
             --desiredversion) need_value "$1" $#; wanted=$2; shift 2 ;;
             --desiredversion=*) wanted=${1#*=}; shift ;;
+            --package-key) need_value "$1" $#; pinned=$2; shift 2 ;;
+            --package-key=*) pinned=${1#*=}; shift ;;
             --output) need_value "$1" $#; output=$2; shift 2 ;;
             --output=*) output=${1#*=}; shift ;;
             --help | -h) usage; exit 0 ;;
@@ -237,12 +243,49 @@ check_digest() {
     fi
 }
 
+# Older ones know neither Ed25519 nor signatures over whole files.
+can_verify() {
+    has openssl && openssl pkeyutl -help 2>&1 | grep -q -e -rawin
+}
+
+is_signed() {
+    while read -r key signature; do
+        if [ -z "$signature" ] || ! printf '%s\n' "$PACKAGE_KEYS" | grep -q -x -F -e "$key"; then continue; fi
+        # What precedes the 32 bytes says that they are a key for Ed25519 (RFC 8410).
+        printf '%s\n' '-----BEGIN PUBLIC KEY-----' "MCowBQYDK2VwAyEA$key" '-----END PUBLIC KEY-----' >"$scratch/key.pem"
+        printf '%s\n' "$signature" | openssl base64 -d -A >"$scratch/signature" || continue
+        if openssl pkeyutl -verify -pubin -inkey "$scratch/key.pem" -rawin -in "$scratch/signed" \
+            -sigfile "$scratch/signature" >/dev/null 2>&1; then return 0; fi
+    done <"$scratch/index.json.sig"
+    return 1
+}
+
+check_signature() {
+    if [ -n "$pinned" ]; then PACKAGE_KEYS=$pinned; fi
+    if [ -z "$PACKAGE_KEYS" ]; then return 0; fi
+    if ! can_verify; then
+        if [ -n "$pinned" ]; then fail 150 "openssl 3 or newer is needed to verify signatures. Install it, or leave out --package-key."; fi
+        say "The signature is not verified, for there is no openssl 3 here; the checksum came with this script."
+        return 0
+    fi
+    fetch "$BASE_URL/packages/azcmagent/index.json" "$scratch/index.json"
+    fetch "$BASE_URL/packages/azcmagent/index.json.sig" "$scratch/index.json.sig"
+    { printf 'arcgate-package-index 1\n' && cat "$scratch/index.json"; } >"$scratch/signed"
+    if ! is_signed; then
+        fail 171 "The cloud's list of packages is not signed by a trusted key. Ask the cloud's operator who changed it."
+    fi
+    if ! grep -q -F -e "\"$digest\"" "$scratch/index.json"; then
+        fail 171 "$package is not in the signed list of packages. Ask the cloud's operator to sign it."
+    fi
+}
+
 download() {
     if [ "$tool" = python ]; then
         package="azcmagent-$VERSION-$PLATFORM.tar.gz"
         fetch "$BASE_URL/packages/azcmagent/$package.sha256" "$scratch/$package.sha256"
         read -r digest _ <"$scratch/$package.sha256" || fail 171 "The checksum is empty."
     fi
+    check_signature
     say "Downloading $BASE_URL/packages/azcmagent/$package"
     fetch "$BASE_URL/packages/azcmagent/$package" "$scratch/$package"
     check_digest
@@ -298,7 +341,7 @@ unpack() {
 }
 
 make_launchers() {
-    for launcher in azcmagent himdsd arcproxyd; do write_launcher "$launcher"; done
+    for launcher in azcmagent himdsd arcproxyd extd; do write_launcher "$launcher"; done
     # By this name clients of the token endpoint find out that there is one.
     ln -s himdsd "$fresh/bin/himds"
     rm -rf "$fresh/launchers"
@@ -329,10 +372,10 @@ END_OF_CLOUD
 
 install_services() {
     if [ -n "$root" ] || [ ! -d /run/systemd/system ]; then
-        say "systemd does not run here: start 'himdsd' and 'arcproxyd' of $home/bin by your own means after connecting."
+        say "systemd does not run here: start 'himdsd', 'arcproxyd' and 'extd' of $home/bin by your own means after connecting."
         return 0
     fi
-    for service in himdsd arcproxyd; do
+    for service in himdsd arcproxyd extd; do
         install -m 644 "$home/systemd/$service.service" "/etc/systemd/system/$service.service"
     done
     mkdir -p /usr/lib/systemd/system.conf.d
