@@ -4,14 +4,12 @@ from typing import Any
 
 import click
 
-from arcgate.cli.output import Columns, at, output_option, show
-from arcgate.cli.resource_lists import list_options, show_resources
+from arcgate.cli.output import at, output_option, show
+from arcgate.cli.resource_kinds import ResourceKind
 from arcgate.cli.resource_options import (
     SpreadCommand,
     confirm,
     group_option,
-    name_option,
-    resource_path,
     split_values,
     yes_option,
 )
@@ -19,14 +17,14 @@ from arcgate.cli.session import ARCGATE, Session, run
 from arcgate.core.patterns import parse_pattern
 from arcgate.core.resource_ids import ENDPOINT_SET_TYPE
 
-_COLUMNS: Columns = {
+_COLUMNS = {
     "NAME": at("name"),
     "RESOURCE GROUP": lambda row: row["id"].split("/")[4],
     "ENDPOINTS": at("properties", "endpoints"),
     "PRIVATE": at("properties", "allowPrivate"),
     "DESCRIPTION": at("properties", "description"),
 }
-_name = name_option("--endpoint-set-name", what="endpoint set")
+ENDPOINT_SETS = ResourceKind(ENDPOINT_SET_TYPE, ARCGATE, "endpoint set", _COLUMNS)
 _endpoints_help = "Targets: HOST, *.SUFFIX, ADDRESS or NETWORK, with :PORT unless it is 443."
 
 
@@ -36,7 +34,7 @@ def endpoint_set_group() -> None:
 
 
 @endpoint_set_group.command("create", cls=SpreadCommand, spread=["--endpoints"])
-@_name
+@ENDPOINT_SETS.name_option
 @group_option
 @click.option("--endpoints", multiple=True, required=True, metavar="ENDPOINT…", help=_endpoints_help)
 @click.option("--allow-private", is_flag=True, help="Also when they resolve to private addresses.")
@@ -57,7 +55,7 @@ def create(
 
 
 @endpoint_set_group.command("update", cls=SpreadCommand, spread=["--endpoints"])
-@_name
+@ENDPOINT_SETS.name_option
 @group_option
 @click.option("--endpoints", multiple=True, metavar="ENDPOINT…", help=_endpoints_help)
 @click.option("--allow-private/--no-allow-private", default=None, help="Also when they resolve to private addresses.")
@@ -81,7 +79,7 @@ def update(
         raise click.UsageError("say what to change: --endpoints, --allow-private or --description.")
 
     async def work() -> Any:
-        known = await _get(name, resource_group, subscription)
+        known = await ENDPOINT_SETS.get(name, resource_group, subscription)
         kept = {key: known["properties"][key] for key in ("endpoints", "allowPrivate", "description")}
         return await _put(name, resource_group, subscription, {**kept, **changes})
 
@@ -97,34 +95,12 @@ def _parse(values: tuple[str, ...]) -> list[str]:
 
 async def _put(name: str, group: str, subscription: str | None, properties: dict[str, Any]) -> Any:
     session = Session.open()
-    return await session.put(await _path(session, subscription, group, name), ARCGATE, {"properties": properties})
-
-
-async def _get(name: str, group: str, subscription: str | None) -> Any:
-    session = Session.open()
-    return await session.get(await _path(session, subscription, group, name), ARCGATE)
-
-
-@endpoint_set_group.command("list")
-@list_options
-def list_endpoint_sets(resource_group: str | None, subscription: str | None, form: str | None) -> None:
-    """List endpoint sets."""
-    show_resources(
-        ENDPOINT_SET_TYPE, ARCGATE, _COLUMNS, resource_group=resource_group, subscription=subscription, form=form
-    )
-
-
-@endpoint_set_group.command("show")
-@_name
-@group_option
-@output_option
-def show_endpoint_set(name: str, resource_group: str, subscription: str | None, form: str | None) -> None:
-    """Show an endpoint set."""
-    show(run(_get(name, resource_group, subscription)), form, _COLUMNS)
+    path = await ENDPOINT_SETS.path(session, subscription, group, name)
+    return await session.put(path, ARCGATE, {"properties": properties})
 
 
 @endpoint_set_group.command("delete")
-@_name
+@ENDPOINT_SETS.name_option
 @group_option
 @yes_option
 def delete(name: str, resource_group: str, subscription: str | None, yes: bool) -> None:
@@ -133,10 +109,9 @@ def delete(name: str, resource_group: str, subscription: str | None, yes: bool) 
 
     async def work() -> None:
         session = Session.open()
-        await session.delete(await _path(session, subscription, resource_group, name), ARCGATE)
+        await session.delete(await ENDPOINT_SETS.path(session, subscription, resource_group, name), ARCGATE)
 
     run(work())
 
 
-async def _path(session: Session, subscription: str | None, group: str, name: str) -> str:
-    return resource_path(await session.find_subscription(subscription), group, ENDPOINT_SET_TYPE, name, "endpoint set")
+ENDPOINT_SETS.add_list_and_show(endpoint_set_group)

@@ -4,14 +4,13 @@ from typing import Any
 
 import click
 
-from arcgate.cli.output import Columns, at, output_option, show
-from arcgate.cli.resource_lists import list_options, show_resources
+from arcgate.cli.output import at, output_option, show
+from arcgate.cli.resource_kinds import ResourceKind
 from arcgate.cli.resource_options import (
     SpreadCommand,
     confirm,
     group_option,
     group_path,
-    name_option,
     no_wait_option,
     parse_tags,
     refuse_expanded_star,
@@ -23,7 +22,7 @@ from arcgate.cli.session import HYBRID_COMPUTE, RESOURCES, Session, run
 from arcgate.core.hand_over import MODES
 from arcgate.core.resource_ids import GATEWAY_TYPE
 
-_COLUMNS: Columns = {
+_COLUMNS = {
     "NAME": at("name"),
     "RESOURCE GROUP": lambda row: row["id"].split("/")[4],
     "LOCATION": at("location"),
@@ -50,7 +49,7 @@ _signed_channels_option = click.option(
     help="Whether machines behind a proxy that inspects TLS may sign their requests, for lack of their certificate.",
 )
 _tags_option = click.option("--tags", multiple=True, metavar="KEY=VALUE", help="Tags.")
-_name = name_option("--gateway-name", what="gateway")
+GATEWAYS = ResourceKind(GATEWAY_TYPE, HYBRID_COMPUTE, "gateway", _COLUMNS)
 _SPREAD = ["--allowed-features", "--tags"]
 
 
@@ -60,7 +59,7 @@ def gateway_group() -> None:
 
 
 @gateway_group.command("create", cls=SpreadCommand, spread=_SPREAD)
-@_name
+@GATEWAYS.name_option
 @group_option
 @click.option("-l", "--location", help="Location; default is the resource group's.")
 @click.option(
@@ -118,32 +117,8 @@ def _features(given: tuple[str, ...]) -> list[str]:
     return features
 
 
-@gateway_group.command("list")
-@list_options
-def list_gateways(resource_group: str | None, subscription: str | None, form: str | None) -> None:
-    """List gateways."""
-    show_resources(
-        GATEWAY_TYPE, HYBRID_COMPUTE, _COLUMNS, resource_group=resource_group, subscription=subscription, form=form
-    )
-
-
-@gateway_group.command("show")
-@_name
-@group_option
-@output_option
-def show_gateway(name: str, resource_group: str, subscription: str | None, form: str | None) -> None:
-    """Show a gateway."""
-
-    async def work() -> Any:
-        session = Session.open()
-        wanted = await session.find_subscription(subscription)
-        return await session.get(resource_path(wanted, resource_group, GATEWAY_TYPE, name, "gateway"), HYBRID_COMPUTE)
-
-    show(run(work()), form, _COLUMNS)
-
-
 @gateway_group.command("update", cls=SpreadCommand, spread=_SPREAD)
-@_name
+@GATEWAYS.name_option
 @group_option
 @_features_option
 @_hand_over_option
@@ -172,15 +147,14 @@ def update(
 
     async def work() -> Any:
         session = Session.open()
-        wanted = await session.find_subscription(subscription)
-        path = resource_path(wanted, resource_group, GATEWAY_TYPE, name, "gateway")
+        path = await GATEWAYS.path(session, subscription, resource_group, name)
         return (await session.send("PATCH", path, HYBRID_COMPUTE, body=body)).json()
 
     show(run(work()), form, _COLUMNS)
 
 
 @gateway_group.command("delete")
-@_name
+@GATEWAYS.name_option
 @group_option
 @click.option("--force", is_flag=True, help="Also detach the machines that are still associated.")
 @yes_option
@@ -191,10 +165,12 @@ def delete(name: str, resource_group: str, subscription: str | None, force: bool
 
     async def work() -> bool:
         session = Session.open()
-        wanted = await session.find_subscription(subscription)
-        path = resource_path(wanted, resource_group, GATEWAY_TYPE, name, "gateway")
+        path = await GATEWAYS.path(session, subscription, resource_group, name)
         query = {"force": "true"} if force else {}
         return await session.delete(path, HYBRID_COMPUTE, query, wait=not no_wait)
 
     if not run(work()):
         click.echo(f"There was no gateway {name}.", err=True)
+
+
+GATEWAYS.add_list_and_show(gateway_group)

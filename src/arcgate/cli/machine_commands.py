@@ -1,19 +1,18 @@
 """`arcgate machine`: connected machines."""
 
-from typing import Any
-
 import click
 
 from arcgate.cli.audit_commands import local_time, read_audit
+from arcgate.cli.extension_commands import extension_group
 from arcgate.cli.machine_login_commands import allow_login, forbid_login
-from arcgate.cli.output import Columns, at, output_option, show, show_list
-from arcgate.cli.resource_lists import list_options, show_resources
-from arcgate.cli.resource_options import confirm, group_option, name_option, resource_path, yes_option
+from arcgate.cli.output import Columns, at, output_option, show_list
+from arcgate.cli.resource_kinds import ResourceKind
+from arcgate.cli.resource_options import confirm, group_option, yes_option
 from arcgate.cli.session import ARCGATE, HYBRID_COMPUTE, Session, run
 from arcgate.core.audit import INCOMING
 from arcgate.core.resource_ids import MACHINE_TYPE
 
-_COLUMNS: Columns = {
+_COLUMNS = {
     "NAME": at("name"),
     "RESOURCE GROUP": lambda row: row["id"].split("/")[4],
     "LOCATION": at("location"),
@@ -31,7 +30,7 @@ _SESSION_COLUMNS: Columns = {
 }
 MOST_SESSIONS = 10_000
 """Open connections that are looked through."""
-_name = name_option("--machine-name", what="machine")
+MACHINES = ResourceKind(MACHINE_TYPE, HYBRID_COMPUTE, "machine", _COLUMNS)
 
 
 @click.group("machine")
@@ -39,31 +38,8 @@ def machine_group() -> None:
     """Connected machines."""
 
 
-@machine_group.command("list")
-@list_options
-def list_machines(resource_group: str | None, subscription: str | None, form: str | None) -> None:
-    """List machines."""
-    show_resources(
-        MACHINE_TYPE, HYBRID_COMPUTE, _COLUMNS, resource_group=resource_group, subscription=subscription, form=form
-    )
-
-
-@machine_group.command("show")
-@_name
-@group_option
-@output_option
-def show_machine(name: str, resource_group: str, subscription: str | None, form: str | None) -> None:
-    """Show a machine."""
-
-    async def work() -> Any:
-        session = Session.open()
-        return await session.get(await _path(session, subscription, resource_group, name), HYBRID_COMPUTE)
-
-    show(run(work()), form, _COLUMNS)
-
-
 @machine_group.command("delete")
-@_name
+@MACHINES.name_option
 @group_option
 @yes_option
 def delete(name: str, resource_group: str, subscription: str | None, yes: bool) -> None:
@@ -72,13 +48,13 @@ def delete(name: str, resource_group: str, subscription: str | None, yes: bool) 
 
     async def work() -> None:
         session = Session.open()
-        await session.delete(await _path(session, subscription, resource_group, name), HYBRID_COMPUTE)
+        await session.delete(await MACHINES.path(session, subscription, resource_group, name), HYBRID_COMPUTE)
 
     run(work())
 
 
 @machine_group.command("revoke")
-@_name
+@MACHINES.name_option
 @group_option
 @yes_option
 def revoke(name: str, resource_group: str, subscription: str | None, yes: bool) -> None:
@@ -87,7 +63,7 @@ def revoke(name: str, resource_group: str, subscription: str | None, yes: bool) 
 
     async def work() -> None:
         session = Session.open()
-        path = await _path(session, subscription, resource_group, name)
+        path = await MACHINES.path(session, subscription, resource_group, name)
         await session.send("POST", f"{path}/revokeCertificate", ARCGATE)
 
     run(work())
@@ -95,7 +71,7 @@ def revoke(name: str, resource_group: str, subscription: str | None, yes: bool) 
 
 
 @machine_group.command("sessions")
-@_name
+@MACHINES.name_option
 @click.option("--subscription", metavar="NAME_OR_ID", help="Default: the current one.")
 @output_option
 def sessions(name: str, subscription: str | None, form: str | None) -> None:
@@ -105,7 +81,7 @@ def sessions(name: str, subscription: str | None, form: str | None) -> None:
 
 
 @machine_group.command("cut")
-@_name
+@MACHINES.name_option
 @group_option
 @click.option("--session", "tunnel_id", default="", metavar="ID", help="Only this one, as 'sessions' names it.")
 def cut(name: str, resource_group: str, subscription: str | None, tunnel_id: str) -> None:
@@ -113,7 +89,7 @@ def cut(name: str, resource_group: str, subscription: str | None, tunnel_id: str
 
     async def work() -> int:
         session = Session.open()
-        path = await _path(session, subscription, resource_group, name)
+        path = await MACHINES.path(session, subscription, resource_group, name)
         answer = await session.send("POST", f"{path}/cutIncomingConnections", ARCGATE, body={"tunnelId": tunnel_id})
         return int(answer.json()["cut"])
 
@@ -121,8 +97,6 @@ def cut(name: str, resource_group: str, subscription: str | None, tunnel_id: str
 
 
 machine_group.add_command(allow_login)
+machine_group.add_command(extension_group)
 machine_group.add_command(forbid_login)
-
-
-async def _path(session: Session, subscription: str | None, group: str, name: str) -> str:
-    return resource_path(await session.find_subscription(subscription), group, MACHINE_TYPE, name, "machine")
+MACHINES.add_list_and_show(machine_group)

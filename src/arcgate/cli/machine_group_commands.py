@@ -4,16 +4,14 @@ from typing import Any
 
 import click
 
-from arcgate.cli.output import Columns, at, output_option, show
-from arcgate.cli.resource_lists import list_options, show_resources
+from arcgate.cli.output import at, output_option, show
+from arcgate.cli.resource_kinds import ResourceKind
 from arcgate.cli.resource_options import (
     SpreadCommand,
     confirm,
     group_option,
-    name_option,
     parse_tags,
     refuse_expanded_star,
-    resource_path,
     split_values,
     yes_option,
 )
@@ -21,7 +19,7 @@ from arcgate.cli.session import ARCGATE, Session, run
 from arcgate.core.policy_settings import Mode
 from arcgate.core.resource_ids import MACHINE_GROUP_TYPE
 
-_COLUMNS: Columns = {
+_COLUMNS = {
     "NAME": at("name"),
     "RESOURCE GROUP": lambda row: row["id"].split("/")[4],
     "TAGS": at("properties", "tags"),
@@ -29,7 +27,7 @@ _COLUMNS: Columns = {
     "MODE": at("properties", "mode"),
     "LIMITS": at("properties", "limits"),
 }
-_name = name_option("--machine-group-name", what="machine group")
+MACHINE_GROUPS = ResourceKind(MACHINE_GROUP_TYPE, ARCGATE, "machine group", _COLUMNS)
 _limit = click.IntRange(0)
 
 
@@ -39,7 +37,7 @@ def machine_group_group() -> None:
 
 
 @machine_group_group.command("create", cls=SpreadCommand, spread=["--tags", "--allowed-features", "--audited-features"])
-@_name
+@MACHINE_GROUPS.name_option
 @group_option
 @click.option("--tags", multiple=True, metavar="KEY=VALUE", help="Tags of its machines, all of them; VALUE * is any.")
 @click.option("--allowed-features", multiple=True, metavar="NAME…", help="Default: all that the gateway allows.")
@@ -82,38 +80,14 @@ def create(
 
     async def work() -> Any:
         session = Session.open()
-        return await session.put(
-            await _path(session, subscription, resource_group, name), ARCGATE, {"properties": properties}
-        )
-
-    show(run(work()), form, _COLUMNS)
-
-
-@machine_group_group.command("list")
-@list_options
-def list_groups(resource_group: str | None, subscription: str | None, form: str | None) -> None:
-    """List machine groups."""
-    show_resources(
-        MACHINE_GROUP_TYPE, ARCGATE, _COLUMNS, resource_group=resource_group, subscription=subscription, form=form
-    )
-
-
-@machine_group_group.command("show")
-@_name
-@group_option
-@output_option
-def show_group(name: str, resource_group: str, subscription: str | None, form: str | None) -> None:
-    """Show a machine group."""
-
-    async def work() -> Any:
-        session = Session.open()
-        return await session.get(await _path(session, subscription, resource_group, name), ARCGATE)
+        path = await MACHINE_GROUPS.path(session, subscription, resource_group, name)
+        return await session.put(path, ARCGATE, {"properties": properties})
 
     show(run(work()), form, _COLUMNS)
 
 
 @machine_group_group.command("delete")
-@_name
+@MACHINE_GROUPS.name_option
 @group_option
 @yes_option
 def delete(name: str, resource_group: str, subscription: str | None, yes: bool) -> None:
@@ -122,12 +96,9 @@ def delete(name: str, resource_group: str, subscription: str | None, yes: bool) 
 
     async def work() -> None:
         session = Session.open()
-        await session.delete(await _path(session, subscription, resource_group, name), ARCGATE)
+        await session.delete(await MACHINE_GROUPS.path(session, subscription, resource_group, name), ARCGATE)
 
     run(work())
 
 
-async def _path(session: Session, subscription: str | None, group: str, name: str) -> str:
-    return resource_path(
-        await session.find_subscription(subscription), group, MACHINE_GROUP_TYPE, name, "machine group"
-    )
+MACHINE_GROUPS.add_list_and_show(machine_group_group)
