@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from arcgate.net.splice import close_spare_pipes
+from worlds import scenario_results
 from worlds.authority import Authority
 
 EXAMPLES = int(os.environ.get("ARCGATE_EXAMPLES", "60"))
@@ -36,6 +37,11 @@ def pytest_configure() -> None:
 def pytest_report_header() -> str:
     how = "the same examples in every run" if _profile() == "steady" else "new examples in every run"
     return f"hypothesis: profile {_profile()}, {EXAMPLES} examples, {how} (ARCGATE_HYPOTHESIS, ARCGATE_EXAMPLES)"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if os.environ.get("ARCGATE_RECORD_SCENARIOS"):
+        scenario_results.record(terminalreporter.stats)
 
 
 def _profile() -> str:

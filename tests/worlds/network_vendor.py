@@ -37,7 +37,9 @@ class Vendor:
             (self.goods / name).mkdir(parents=True)
         _make_image(self.goods / "image")
         self._make_packages()
-        self.host.run("git", "init", "--quiet", "--bare", str(self.goods / "git/team/_git/code")).succeeded()
+        self.host.run(
+            "git", "init", "--quiet", "--bare", "--initial-branch", "main", str(self.goods / "git/team/_git/code")
+        ).succeeded()
         self._configure_git("http.receivepack", "true")
         certificate = self.authority.issue(*self.names)
         argv = (self.host.address, str(self.goods), str(self._log), *map(str, certificate))

@@ -17,10 +17,11 @@ from arcgate.core.catalogue import Scenario, shipped_catalogue
 from arcgate.core.catalogue.placeholders import filled
 from arcgate.core.patterns import parse_pattern
 from worlds.network import Curled
-from worlds.network_cloud import Machine
-from worlds.network_services import SQUID_PORT
+from worlds.network_cloud import ARC_PROXY, Machine
+from worlds.network_services import SQUID_PORT, TargetService
 from worlds.network_stage import GROUP, Stage, stage
 from worlds.network_vendor import Vendor, vendor
+from worlds.vendor.server import services
 from worlds.waiting import wait_until
 
 CLIENTS = Path(__file__).parents[1] / "net" / "clients"
@@ -37,10 +38,8 @@ PARAMETERS: Mapping[str, str] = MappingProxyType(
     }
 )
 """What the gateway's admin has filled in; the regions stay open."""
-NOTHING_NEAR = "Automation"
-"""A scenario none of whose endpoints belongs to another one that is tested."""
-OF_TARGET_SERVICE = ("DefenderForEndpoint", "SqlServer")
-"""Scenarios whose endpoints are played by the service with known bytes, where no other scenario has them."""
+OWN_SET, OWN_TARGET = "own", "nobody.test.example"
+"""An endpoint set that holds this target, which is there when all scenarios are off."""
 
 
 def host_of(endpoint: str) -> str:
@@ -92,6 +91,15 @@ class ScenarioNetwork:
         got.finished.succeeded()
         return got
 
+    def reach(self, *targets: str) -> dict[str, int]:
+        """Ask all targets (HOST:PORT) for a page by one curl; return the status that each answered, 0 for none."""
+        urls = [f"{'http' if one.endswith(':80') else 'https'}://{one}/" for one in targets]
+        words = [word for url in urls for word in ("--output", "/dev/null", url)]
+        options = ("--disable", "--silent", "--parallel", "--proxy", ARC_PROXY, *self.stage.trust)
+        done = self.machine.host.run("curl", *options, "--write-out", "%{url} %{http_code}\n", *words)
+        said = dict(line.split(" ") for line in done.output.splitlines())
+        return {target: int(said[url]) for target, url in zip(targets, urls, strict=True)}
+
     def new_folder(self) -> Path:
         """Make an empty folder of the machine's."""
         folder = self.machine.host.folder / f"folder-{next(self.stage.net.numbers)}"
@@ -117,12 +125,48 @@ class ScenarioNetwork:
         """Wait until Arc Proxy works by the features that were set last."""
         parameters = {name: (value,) for name, value in PARAMETERS.items()}
         wanted = {pattern.text for _, pattern in shipped_catalogue().patterns(self.allowed, parameters)}
+        wanted |= {OWN_TARGET} if OWN_SET in self.allowed else set()
+        self._wait_for_goal(lambda goal: set(goal["allowed"]) == wanted, f"that {self.allowed} are allowed")
 
+    def _wait_for_goal(self, condition: Callable[[Mapping[str, Any]], bool], what: str) -> None:
         def knows() -> bool:
             goal, proxy = (self._state(name) for name in ("goal.json", "arcproxy.json"))
-            return set(goal.get("allowed", ())) == wanted and proxy.get("goalRevision") == goal.get("revision")
+            return bool(goal) and condition(goal) and proxy.get("goalRevision") == goal["revision"]
 
-        wait_until(knows, f"Arc Proxy knows that {self.allowed} are allowed")
+        wait_until(knows, f"Arc Proxy knows {what}")
+
+    def set_agent(self, name: str, value: str) -> None:
+        """Change a setting of the agent and wait until Arc Proxy works by it."""
+        before = self.machine.proxy_log.count("settings in use")
+        self.machine.azcmagent("config", "set", name, value).succeeded()
+        wait_until(lambda: self.machine.proxy_log.count("settings in use") > before, f"Arc Proxy has {name}")
+
+    def observe(self) -> str:
+        """Let the gateway carry and record what its policy forbids; return the time of the last record before."""
+        (last,) = self.stage.operator.records("--top", "1")
+        self.stage.operator.ask("policy", "set", "--name", "edge", "--resource-group", GROUP, "--mode", "audit")
+        self._wait_for_goal(lambda goal: goal.get("takesAll") is True, "that the gateway takes everything")
+        return str(last["time"])
+
+    def propose(self, since: str, targets: Collection[str]) -> Path:
+        """Return the file of a proposal made of what passed since then, once it names these targets."""
+        file = self.stage.operator.host.folder / "draft.json"
+
+        def propose() -> bool:
+            where = ("--name", "edge", "--resource-group", GROUP, "--since", since)
+            self.stage.operator.arcgate("policy", "propose", *where, "--file", str(file)).succeeded()
+            draft = json.loads(file.read_text())
+            named = {target_of(text) for one in draft["endpointSets"] for text in one["endpoints"]}
+            return named == set(targets)
+
+        wait_until(propose, "the proposal names what was used")
+        return file
+
+    def apply(self, draft: Path) -> None:
+        """Put a draft into force, and wait until machine and node know."""
+        self.stage.operator.arcgate("policy", "apply", "--yes", str(draft)).succeeded()
+        self.allowed = ()
+        self._wait_for_goal(lambda goal: "takesAll" not in goal, "that the gateway enforces its policy")
 
     def ask_gateway(self, *targets: str) -> dict[str, str]:
         """Ask the gateway itself with the machine's certificate; return status and reason by target."""
@@ -134,10 +178,10 @@ class ScenarioNetwork:
         answer = self.machine.host.run(*script).succeeded()
         return {line.partition(" ")[0]: line.partition(" ")[2] for line in answer.output.splitlines()}
 
-    def records_of(self, scenario: str, event: str = "start") -> list[dict[str, Any]]:
-        """Return the audit's records of tunnels that a scenario allowed."""
+    def records_of(self, *scenarios: str, event: str = "start") -> list[dict[str, Any]]:
+        """Return the audit's records of tunnels that scenarios allowed."""
         found = self.stage.operator.records("--event", event, "--top", "2000")
-        return [one for one in found if one["feature"] == scenario]
+        return [one for one in found if one["feature"] in scenarios]
 
     def _state(self, name: str) -> dict[str, Any]:
         file = self.machine.home / "state" / name
@@ -178,7 +222,7 @@ class Refusals:
 
 def refusals(net: ScenarioNetwork, workloads: Mapping[str, Workload], targets: Collection[str]) -> Refusals:
     """Switch all scenarios off, run their clients all at once, and ask the gateway for the targets."""
-    net.allow(NOTHING_NEAR)
+    net.allow(OWN_SET)
     arrived = len(net.vendor.exchanges())
     lines = len(net.machine.proxy_log.splitlines())
     worked = [name for name, failure in run_all(net, workloads).items() if failure is None]
@@ -226,21 +270,20 @@ def switched_on(net: ScenarioNetwork, scenario: str, endpoints: Collection[str])
 @contextmanager
 def scenario_network() -> Iterator[ScenarioNetwork]:
     """Build the network, connect the machine by its gateway and fill in the parameters."""
-    names = {
-        host_of(endpoint.text): one.name
-        for one in shipped_catalogue().scenarios.values()
-        for endpoint in reversed(one.endpoints)
-    }
-    far = tuple(host for host, scenario in names.items() if scenario in OF_TARGET_SERVICE)
-    near = tuple(host for host in names if host not in far)
+    names = {host_of(endpoint.text) for one in shipped_catalogue().scenarios.values() for endpoint in one.endpoints}
+    near = tuple(host for host in sorted(names) if host.endswith(tuple(services(Path()))))
+    far = tuple(sorted(names - {*near}))
     with stage(more_targets=far) as built:
         host = built.net.host("vendor")
         built.name_server.names.update(dict.fromkeys(near, (host.address,)))
         built.name_server.answer(near[0], host.address)
         standing = vendor(host, near, built.target.authority)
+        TargetService(built.target.host, far, built.target.authority, 8084).start()
         gateway = built.create_gateway("edge")
         built.onboard(gateway)
         parameters = [f"{name}={value}" for name, value in PARAMETERS.items()]
         arguments = [word for one in parameters for word in ("--parameter", one)]
+        own = ("--name", OWN_SET, "--resource-group", GROUP, "--endpoints", OWN_TARGET)
+        built.operator.ask("endpoint-set", "create", *own)
         built.operator.ask("policy", "set", "--name", "edge", "--resource-group", GROUP, *arguments)
         yield ScenarioNetwork(built, standing, gateway["properties"]["gatewayEndpoint"])

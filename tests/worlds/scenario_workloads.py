@@ -15,7 +15,7 @@ from worlds.network_cloud import ARC_PROXY
 from worlds.network_processes import Finished
 from worlds.network_services import digest_of_known_bytes
 from worlds.network_vendor import GREETING, PACKAGE
-from worlds.scenario_network import ScenarioNetwork, Workload, host_of
+from worlds.scenario_network import ScenarioNetwork, Workload, host_of, scenario_named, target_of
 from worlds.vendor import telemetry, vault
 
 CLIENTS = Path(__file__).parents[1] / "net" / "clients"
@@ -63,10 +63,20 @@ def defender(net: ScenarioNetwork) -> None:
     sample = net.new_file(b"a suspicious file" * 60_000)
     signatures = net.curl("https://definitionupdates.microsoft.com/bytes/3000000")
     assert hashlib.sha256(signatures.body).hexdigest() == digest_of_known_bytes(3_000_000)
-    assert net.curl(f"https://{host_of('*.wdcp.microsoft.com')}/").status == 200
+    targets = [target_of(one.text) for one in scenario_named("DefenderForEndpoint").endpoints]
+    assert net.reach(*targets) == dict.fromkeys(targets, 200)
     samples = host_of("automatedirstrprd*.blob.core.windows.net")
     sent = net.curl("--upload-file", str(sample), f"https://{samples}/upload")
     assert json.loads(sent.body)["sha256"] == hashlib.sha256(sample.read_bytes()).hexdigest()
+
+
+def updates(net: ScenarioNetwork) -> None:
+    """Get updates as Linux machines do, and ask the names that Windows asks, some by plain HTTP."""
+    apt(net)
+    targets = [target_of(one.text) for one in scenario_named("UpdateManager").endpoints]
+    answers = net.reach(*targets)
+    assert answers.pop("packages.microsoft.com:443") == 404
+    assert set(answers.values()) == {200}
 
 
 def apt(net: ScenarioNetwork) -> None:
@@ -167,7 +177,7 @@ WORKLOADS: Mapping[str, Workload] = MappingProxyType(
         "AzureMonitorAgent": monitor,
         "Sentinel": sentinel,
         "DefenderForEndpoint": defender,
-        "UpdateManager": apt,
+        "UpdateManager": updates,
         "SqlServer": sql,
         "KeyVault": key_vault,
         "ContainerRegistry": container_registry,

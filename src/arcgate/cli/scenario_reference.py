@@ -18,6 +18,10 @@ A scenario is named in allowed features like a [feature](features.md); `*` does 
 whether the original's own gateway carries the endpoint; what it doesn't, the firewall has to let out there. Here all of
 a scenario's endpoints go through the gateway.
 
+*Tested with* names the real client that used the endpoint through a gateway, towards a stand-in of the service, on a
+machine that reaches nothing else. While the scenario was off, the same was refused. Where it is plain *curl*, a page was
+asked for, to see that the endpoint is carried; the program that uses it in earnest was not there.
+
 Placeholders are filled in by `arcgate policy set --parameter NAME=VALUE`. Those that are open stand for any value until
 then; an endpoint with another one stays closed, for anybody can own such a name.
 
@@ -25,6 +29,9 @@ then; an endpoint with another one stays closed, for anybody can own such a name
 
 | placeholder | meaning | open |
 |---|---|---|"""
+
+OWN_WAY = "the gateway's own name"
+"""Stands for an endpoint where we do without the vendor's."""
 
 
 def render_scenarios() -> str:
@@ -42,7 +49,7 @@ def render_scenarios() -> str:
 
 
 def read_results() -> Mapping[str, Mapping[str, Any]]:
-    """Return what has been tested by the name of the scenario: result, client, test and date."""
+    """Return what has been tested by the name of the scenario: result, tests, date, and clients by endpoint."""
     text = files("arcgate.core.catalogue").joinpath("tested.toml").read_text(encoding="utf-8")
     return dict(tomllib.loads(text).get("scenarios", {}))
 
@@ -56,32 +63,41 @@ def is_of_original(endpoint: ScenarioEndpoint, catalogue: Catalogue) -> bool:
 
 
 def _overview(catalogue: Catalogue, results: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    head = ["## Coverage", "", "| scenario | endpoints | original | Arcgate | tested with |", "|---|---|---|---|---|"]
+    head = [
+        *("## Coverage", "", "| scenario | endpoints | original | Arcgate | tested | with |"),
+        "|---|---|---|---|---|---|",
+    ]
     rows = []
     for one in catalogue.scenarios.values():
         original = sum(is_of_original(endpoint, catalogue) for endpoint in one.endpoints)
         count = len(one.endpoints)
-        tested = _tested(results.get(one.name))
+        tested = _tested(one, results.get(one.name))
         rows.append(f"| [{one.name}](#{one.name.lower()}) | {count} | {original} of {count} | all | {tested} |")
     return [*head, *rows]
 
 
-def _tested(result: Mapping[str, Any] | None) -> str:
+def _tested(one: Scenario, result: Mapping[str, Any] | None) -> str:
     if result is None:
-        return "not yet"
-    return f"{result['client']}: {result['result']} ({result['date']})"
+        return "not yet | "
+    names = sorted({client for clients in result["clients"].values() for client in clients})
+    count = sum(endpoint.text in result["clients"] for endpoint in one.endpoints)
+    ways = f"{count} of {len(one.endpoints)}" if count else "by a way of our own"
+    return f"{ways}, {result['result']} {result['date']} | {', '.join(names)}"
 
 
 def _section(one: Scenario, catalogue: Catalogue, result: Mapping[str, Any] | None) -> list[str]:
     parameters = sorted({name for endpoint in one.endpoints for name in placeholders_in(endpoint.text)})
     needs = f" Parameters: {', '.join(f'`{name}`' for name in parameters)}." if parameters else ""
-    test = f" Test: `{result['test']}`." if result is not None else ""
+    test = f" Tests: {', '.join(f'`{name}`' for name in result['tests'])}." if result is not None else ""
+    clients = {} if result is None else result["clients"]
     rows = [
         f"| `{endpoint.text}` | {endpoint.purpose} | {endpoint.when} | "
-        f"{'yes' if is_of_original(endpoint, catalogue) else 'no'} |"
+        f"{'yes' if is_of_original(endpoint, catalogue) else 'no'} | {', '.join(clients.get(endpoint.text, ()))} |"
         for endpoint in one.endpoints
     ]
+    if OWN_WAY in clients:
+        rows.append(f"| {OWN_WAY} | Takes the place of all of these | always | no | {', '.join(clients[OWN_WAY])} |")
     return [
         *(f"## {one.name}", "", f"{one.title}. {one.purpose}{needs}{test}", "", f"Source: {one.source}.", ""),
-        *("| endpoint | purpose | when | original |", "|---|---|---|---|", *rows, ""),
+        *("| endpoint | purpose | when | original | tested with |", "|---|---|---|---|---|", *rows, ""),
     ]

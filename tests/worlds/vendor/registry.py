@@ -60,9 +60,9 @@ def data_endpoint(folder: Path) -> Service:
 
     def serve(request: Request) -> Answer:
         file = folder / Path(request.path).name
-        return (
-            Answer(200, file.read_bytes(), {"Content-Type": "application/octet-stream"}) if file.exists() else NOT_FOUND
-        )
+        if not file.is_file():
+            return NOT_FOUND
+        return Answer(200, file.read_bytes(), {"Content-Type": "application/octet-stream"})
 
     return serve
 

@@ -22,6 +22,7 @@ def services(goods: Path) -> Mapping[str, Service]:
     """Return what stands behind the ends of names."""
     blobs = registry.data_endpoint(goods / "image")
     return {
+        RELAY: lambda _request: NOT_FOUND,
         ".ingest.monitor.azure.com": telemetry.collection_endpoint,
         ".ods.opinsights.azure.com": telemetry.workspace,
         ".control.monitor.azure.com": telemetry.control,
