@@ -19,8 +19,8 @@ whether the original's own gateway carries the endpoint; what it doesn't, the fi
 a scenario's endpoints go through the gateway.
 
 *Tested with* names the real client that used the endpoint through a gateway, towards a stand-in of the service, on a
-machine that reaches nothing else. While the scenario was off, the same was refused. Where it is plain *curl*, a page was
-asked for, to see that the endpoint is carried; the program that uses it in earnest was not there.
+machine that reaches nothing else. While the scenario was off, the same was refused. Where it is plain *curl*, a page
+was asked for, to see that the endpoint is carried; the program that uses it in earnest was not there.
 
 Placeholders are filled in by `arcgate policy set --parameter NAME=VALUE`. Those that are open stand for any value until
 then; an endpoint with another one stays closed, for anybody can own such a name.
