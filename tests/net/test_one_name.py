@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from worlds.network import Curled
-from worlds.network_cloud import CONTROL_NAMES
+from worlds.network_cloud import ARC_PROXY, CONTROL_NAMES
 from worlds.network_services import digest, digest_of_known_bytes
 from worlds.network_stage import ALLOWED_TARGETS, FORBIDDEN_TARGET, GROUP, MACHINE, Stage, stage
+from worlds.shipped_extensions import put_on_shelf
 from worlds.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(180)
@@ -92,6 +93,33 @@ def test_without_a_certificate_only_the_control_plane_is_open(alone: Stage) -> N
     assert "Arcgate-Reason: certificate_required" in got.errors
     control = straight_to_the_gateway(alone, "/healthz", CONTROL_NAMES[0], as_machine=False)
     assert control.connect_status == 200
+
+
+def test_a_scripts_files_come_by_the_gateway_and_its_output_goes_back(alone: Stage) -> None:
+    put_on_shelf(alone.control.state / "extensions", "CustomScript", "Monitor")
+    alone.machine.start_extension_service()
+    uri = f"https://{ALLOWED_TARGETS[0]}/bytes/1000"
+    settings = {"fileUris": [uri], "caFile": str(alone.target.authority.file)}
+    script = {"commandToExecute": "wc -c <1000; echo $HTTPS_PROXY"}
+    alone.create_extension("job", "CustomScript", settings, script)
+    wait_until(lambda: "exit code" in alone.extension_status("job")["message"], "the script has run", 60)
+    status = alone.extension_status("job")
+    assert status["code"] == "0"
+    assert f"1000\\n{ARC_PROXY}" in status["message"]
+
+
+def test_telemetry_arrives_through_arc_proxy_and_gateway(alone: Stage) -> None:
+    endpoint, ca_file = f"https://{ALLOWED_TARGETS[1]}", str(alone.target.authority.file)
+    alone.create_extension("mon", "Monitor", {"endpoint": endpoint, "interval": 1, "caFile": ca_file}, {})
+    wait_until(lambda: "The collector runs" in alone.extension_status("mon")["message"], "the collector runs", 60)
+    alone.delete_extension("mon")
+    folder = alone.machine.home / "extensions" / "mon"
+    wait_until(lambda: not folder.exists(), "the extension is gone, and the collector with it", 60)
+    sent = [one for one in alone.target.connections if "POST /v1/metrics" in one["requests"]]
+    assert {one["peer"] for one in sent} == {alone.gateway.host.address}
+    assert sum(one["received"] for one in sent) > 2000
+    record = alone.wait_for_record("--event", "end", target=f"{ALLOWED_TARGETS[1]}:443")
+    assert record["machine"].endswith(MACHINE)
 
 
 def test_revocation_cuts_what_runs_and_refuses_what_comes(alone: Stage, measured: Callable[[str, float], None]) -> None:

@@ -44,7 +44,7 @@ def handler_files(script: str, **changes: Any) -> dict[str, str]:
     return {"HandlerManifest.json": manifest(**changes), "bin/handler": text}
 
 
-def packed(files: Mapping[str, str]) -> bytes:
+def packed(files: Mapping[str, str | bytes]) -> bytes:
     """Return a zip whose files below bin are programs."""
     raw = io.BytesIO()
     with zipfile.ZipFile(raw, "w") as archive:
@@ -61,6 +61,7 @@ class Publisher:
     """Signs packages, and puts them into a folder as operators do."""
 
     key: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
+    name: str = "Contoso"
 
     @property
     def public(self) -> str:
@@ -74,9 +75,9 @@ class Publisher:
         return self.key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
     def signed(self, content: bytes, version: str, type_: str = "Backup") -> tuple[PackageDescription, dict[str, str]]:
-        """Return description and signed object of a package of Contoso's."""
+        """Return description and signed object of a package."""
         digest = hashlib.sha256(content).hexdigest()
-        description = PackageDescription("Contoso", type_, version, "any", len(content), digest)
+        description = PackageDescription(self.name, type_, version, "any", len(content), digest)
         return description, sign_package(description, self.key).to_json()
 
     def put(self, folder: Path, content: bytes, version: str, type_: str = "Backup") -> None:

@@ -218,6 +218,12 @@ class Machine:
             self.services[name] = self.host.start(name, program, **self.environment)
         return self._wait_for_arc_proxy()
 
+    def start_extension_service(self) -> "Machine":
+        """Start extd."""
+        self.host.network.further_logs.append(self.home / "log" / "extd.log")
+        self.services["extd"] = self.host.start("extd", str(self.root / "opt/azcmagent/bin/extd"), **self.environment)
+        return self
+
     def stop_services(self) -> None:
         """Stop himdsd and arcproxyd."""
         for service in self.services.values():

@@ -151,6 +151,31 @@ class Stage:
             "setting", "update", "--resource-group", GROUP, *base, *machine, "--gateway-resource-id", gateway_id
         )
 
+    def create_extension(
+        self, name: str, type_: str, settings: Mapping[str, Any], protected: Mapping[str, Any]
+    ) -> None:
+        """Want one of our extensions on the machine."""
+        file = self.operator.host.folder / f"protected-{next(self.net.numbers)}.json"
+        file.touch(mode=0o600)
+        file.write_text(json.dumps(protected))
+        what = ("--publisher", "Arcgate", "--type", type_, "--settings", json.dumps(settings))
+        create = ("machine", "extension", "create", "--name", name, *self._extension_place, *what)
+        self.operator.ask(*create, "--protected-settings", f"@{file}")
+
+    def extension_status(self, name: str) -> dict[str, Any]:
+        """Return what the machine last said of an extension."""
+        shown = self.operator.ask("machine", "extension", "show", "--name", name, *self._extension_place)
+        return dict(shown["properties"]["instanceView"]["status"])
+
+    def delete_extension(self, name: str) -> None:
+        """Want an extension no more."""
+        delete = ("machine", "extension", "delete", "--yes", "--name", name, *self._extension_place)
+        self.operator.arcgate(*delete).succeeded()
+
+    @property
+    def _extension_place(self) -> tuple[str, ...]:
+        return "--machine-name", MACHINE, "--resource-group", GROUP
+
     def wait_for_record(self, *filters: str, **values: object) -> dict[str, Any]:
         """Wait for an audit record with these values and return it."""
 

@@ -6,7 +6,7 @@ every byte of TCP payload is counted; each ended connection leaves one JSON line
     GET  /bytes/N     N known bytes
     GET  /after/N     the same, but only when the client has ended its direction
     GET  /slow/N      N lines, one every 50 ms
-    PUT  /upload      {"sha256", "length"} of the body (Content-Length)
+    PUT  /upload      {"sha256", "length"} of the body (Content-Length); POST to any path, too
     GET  /            {"peer": ADDRESS}
 """
 
@@ -151,7 +151,7 @@ class Target(socketserver.BaseRequestHandler):
             raise ValueError("not a request")
         method, path = request["method"].decode(), request["path"].decode()
         numbered = _NUMBERED.match(path)
-        if method == "PUT":
+        if method in ("PUT", "POST"):
             self._answer_json(self._digest_body(head))
         elif numbered is None:
             self._answer_json({"peer": self.client_address[0]})

@@ -26,5 +26,5 @@ def test_a_page_names_its_reader_and_breaks_no_table(name: str) -> None:
 
 def test_settings_without_an_effect_say_so() -> None:
     rows = {line.split("`")[1]: line for line in render_settings().splitlines() if line.startswith("| `")}
-    assert "nothing acts on it yet" in rows["extensions.enabled"]
+    assert "nothing acts on it yet" in rows["guestconfiguration.enabled"]
     assert "nothing acts on it yet" not in rows["proxy.url"]
