@@ -19,6 +19,7 @@ from arcgate.core.names import HostName, Target, parse_host_name, parse_target
 from arcgate.core.patterns import EndpointPattern, parse_pattern
 from arcgate.core.urls import Url, parse_url
 from arcgate.net.files import read_json
+from arcgate.wire.extension_signature import read_keys
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 
@@ -38,6 +39,8 @@ class Cloud:
     """The gateway to use before the machine has one of its own."""
     address: Target | None = None
     """Dialled in place of the front's own name."""
+    package_keys: tuple[str, ...] = ()
+    """Public keys (base64) that must have signed the list of packages; empty where the cloud signs none."""
 
     @property
     def control_hosts(self) -> tuple[EndpointPattern, ...]:
@@ -108,6 +111,7 @@ def parse_cloud(path: Path) -> Cloud:
         ca_pem=reader.authorities(),
         front=reader.target("front"),
         address=reader.target("address"),
+        package_keys=reader.package_keys(),
     )
     if cloud.address is not None and cloud.front is None:
         raise _invalid(path, "address: it goes with a front only")
@@ -163,6 +167,16 @@ class _Reader:
             return parse_target(text, 443) if text else None
         except InputError as error:
             raise _invalid(self._path, f"{key}: {error.sentence} {error.cause}") from None
+
+    def package_keys(self) -> tuple[str, ...]:
+        keys = self._document.get("packageKeys", [])
+        if not isinstance(keys, list) or not all(isinstance(one, str) for one in keys):
+            raise _invalid(self._path, "packageKeys: a list of texts is needed")
+        try:
+            read_keys(keys)
+        except InputError as error:
+            raise _invalid(self._path, f"packageKeys: {error.remedy}") from None
+        return tuple(keys)
 
     def authorities(self) -> str:
         pem = self.text("ca", is_optional=True)

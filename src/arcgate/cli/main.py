@@ -24,6 +24,7 @@ from arcgate.cli.login_commands import login_command, logout_command
 from arcgate.cli.machine_commands import machine_group
 from arcgate.cli.machine_group_commands import machine_group_group
 from arcgate.cli.onboarding_commands import onboarding_script_command
+from arcgate.cli.package_commands import packages_group
 from arcgate.cli.policy_commands import policy_group
 from arcgate.cli.references import pages
 from arcgate.cli.sandbox_command import sandbox_command
@@ -48,7 +49,7 @@ SECTIONS = {
     "Operate": (
         *("group", "gateway", "endpoint-set", "machine", "machine-group", "setting"),
         *("onboarding-script", "service-principal", "external-principal", "audit"),
-        *("policy", "catalogue"),
+        *("policy", "catalogue", "packages"),
         *("ssh", "ssh-proxy", "tcp-proxy"),
         "firewall-rules",
     ),
@@ -100,6 +101,7 @@ for command in (
     onboarding_script_command,
     machine_group_group,
     policy_group,
+    packages_group,
     catalogue_group,
     endpoint_set_group,
     service_principal_group,

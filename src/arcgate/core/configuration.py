@@ -148,6 +148,11 @@ class ControlSettings(Section):
         None,
         description="Folder with the agent's packages that 'make packages' made; default is packages below state_dir.",
     )
+    package_keys: tuple[Path, ...] = Field(
+        (),
+        description="PEM files of Ed25519 keys that sign the agent's packages away from here ('arcgate packages sign');"
+        " without any, a key of the control plane's own does.",
+    )
     extensions_folder: Path | None = Field(
         None, description="Folder with signed packages of extensions; default is extensions below state_dir."
     )
@@ -223,6 +228,11 @@ class GatewaySettings(Section):
         65_536, ge=1, description="Bytes of a direction that make a tunnel bulk for hand_over."
     )
     hand_over_idle: Seconds = Field(5, description="Without a byte, a tunnel is idle for hand_over after, in seconds.")
+    held_end_silence: Seconds = Field(
+        1,
+        description="Behind an enterprise proxy, the end of a handed-over direction waits until the other one has ended"
+        " or brought nothing for so long, in seconds.",
+    )
     audit_process: bool = Field(
         False,
         description="Whether the audit takes down which process of a machine opened a tunnel, as the machine says "

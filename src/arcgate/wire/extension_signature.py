@@ -56,7 +56,7 @@ class SignedPackage:
         except (ValueError, binascii.Error):
             raise _untrusted("its signature can't be read") from None
         signed = CONTEXT + self.text.encode(errors="replace")
-        if not any(_fits(key, signature, signed) for key in keys):
+        if not any(fits(key, signature, signed) for key in keys):
             raise _untrusted("no publisher that is trusted here has signed it")
         return PackageDescription.from_text(self.text)
 
@@ -107,7 +107,8 @@ def key_text(key: Ed25519PublicKey) -> str:
     return base64.b64encode(key.public_bytes(Encoding.Raw, PublicFormat.Raw)).decode("ascii")
 
 
-def _fits(key: Ed25519PublicKey, signature: bytes, signed: bytes) -> bool:
+def fits(key: Ed25519PublicKey, signature: bytes, signed: bytes) -> bool:
+    """Say whether the key made this signature over these bytes."""
     try:
         key.verify(signature, signed)
     except InvalidSignature:

@@ -56,4 +56,5 @@ def _leave(own: Invocation, installed: Installation, wanted: str, cloud_name: st
 def _upgrade(own: Invocation, installed: Installation, wanted: str, cloud_name: str) -> str:
     cloud = own.cloud(cloud_name)
     http = client(outbound_for_agent(own.paths, own.environment, cloud=cloud), cloud.ca_pem)
-    return asyncio.run(Upgrade(installed, http, cloud.packages, own.console.info, own.console.progress).run(wanted))
+    tell, progress = own.console.info, own.console.progress
+    return asyncio.run(Upgrade(installed, http, cloud.packages, tell, progress, cloud.package_keys).run(wanted))

@@ -2,8 +2,9 @@
 
 import asyncio
 import hashlib
+import json
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from arcgate.agent.upgrade.offers import Offer, newest, order_of, parse_offers
 from arcgate.agent.upgrade.replacement import replace_archive, replace_package, require_version
 from arcgate.core.errors import InputError
 from arcgate.net.http_client import HttpClient
+from arcgate.wire.extension_signature import read_keys
+from arcgate.wire.package_index import require_signed
 
 LIST_TIMEOUT = 30
 """Seconds for the list of packages."""
@@ -34,13 +37,17 @@ def _open_folder() -> Iterator[Path]:
 
 @dataclass(frozen=True, slots=True)
 class Upgrade:
-    """Upgrades what is installed from the packages host at `base`. `progress` takes percent, `tell` a line."""
+    """Upgrades what is installed from the packages host at `base`. `progress` takes percent, `tell` a line.
+
+    With `keys` (base64), one of them must have signed the host's list.
+    """
 
     installed: Installation
     http: HttpClient
     base: str
     tell: Callable[[str], None]
     progress: Callable[[int], None]
+    keys: Sequence[str] = ()
 
     async def run(self, wanted: str = "") -> str:
         """Return the version that is installed at the end; raises AzcmError, HopError or InputError."""
@@ -58,10 +65,28 @@ class Upgrade:
         return offer.version
 
     async def _list(self) -> list[Offer]:
-        answer = await self.http.request("GET", f"{self.base}/packages/azcmagent/index.json", timeout=LIST_TIMEOUT)
+        index = await self._get_list("index.json")
+        if self.keys:
+            await self._require_signed(index)
+        try:
+            return parse_offers(json.loads(index))
+        except (ValueError, RecursionError):
+            raise InputError("PACKAGES_INVALID", "The packages host's list can't be read.") from None
+
+    async def _require_signed(self, index: bytes) -> None:
+        signatures = await self._get_list("index.json.sig")
+        try:
+            require_signed(index, signatures, read_keys(self.keys))
+        except InputError as error:
+            raise AzcmError(101, error.sentence, cause=error.cause, remedy=error.remedy) from None
+
+    async def _get_list(self, name: str) -> bytes:
+        answer = await self.http.request("GET", f"{self.base}/packages/azcmagent/{name}", timeout=LIST_TIMEOUT)
+        if answer.status == 404 and self.keys:
+            return b""  # what is not there is not signed
         if not answer.is_success:
             raise AzcmError(26, "The packages host does not list its packages.", cause=problem_of(answer).message)
-        return parse_offers(answer.json())
+        return answer.body
 
     def _choose(self, offers: list[Offer], wanted: str) -> Offer | None:
         """Return what is to be installed, None when it is installed already."""

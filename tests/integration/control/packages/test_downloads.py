@@ -7,20 +7,29 @@ import json
 import os
 import stat
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+from click.testing import CliRunner
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from arcgate.cli.main import arcgate
 from arcgate.control import packages
 from arcgate.control.authority.server_certificate import server_certificate_file, server_names
-from arcgate.control.packages.payload import this_package
+from arcgate.control.packages import shelf
+from arcgate.control.packages.payload import build_archive, this_package
+from arcgate.core.errors import InputError
+from arcgate.wire.extension_signature import key_text
+from arcgate.wire.package_index import require_signed, sign_index
 from worlds.asgi import ask
 from worlds.control_services import ControlServices, control_services
 from worlds.tls_server import free_socket, served
@@ -29,6 +38,15 @@ PYTHON = Path(sys.executable).resolve()
 """The interpreter that the package is for; the system's own may be another."""
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180)]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_archive() -> Iterator[None]:
+    """Build the archive of what runs here once: it is the same each time, which its own tests show."""
+    archive = build_archive()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(shelf, "build_archive", lambda: archive)
+        yield
 
 
 @pytest.fixture
@@ -42,7 +60,7 @@ def app(services: ControlServices) -> Starlette:
     return services.app(*packages.routes(services.context))
 
 
-def embedded_cloud(script: bytes) -> dict[str, str]:
+def embedded_cloud(script: bytes) -> dict[str, Any]:
     lines = script.decode().splitlines()
     return dict(json.loads(lines[lines.index("END_OF_CLOUD") - 1]))
 
@@ -110,6 +128,8 @@ class Site:
     url: str
     ca: Path
     damaged: list[bool]
+    altered: dict[str, bytes]
+    """Answers that somebody on the way gives in place of ours, by path."""
 
 
 @pytest.fixture
@@ -118,6 +138,7 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
     port = listening.getsockname()[1]
     cloud = {"domain": "arcgate.test", "public_port": port, "extra_names": ["localhost"], "name": "Test-Cloud"}
     damaged: list[bool] = []
+    altered: dict[str, bytes] = {}
     async with control_services(tmp_path / "site", cloud=cloud) as services:
         context = services.context
         names = server_names(context.configuration, ["127.0.0.1"])
@@ -133,10 +154,13 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
 
         async def choose(scope: Scope, receive: Receive, send: Send) -> None:
             is_archive = scope["path"].endswith(".tar.gz")
+            if (other := altered.get(scope["path"])) is not None:
+                await Response(other)(scope, receive, send)
+                return
             await (guarded if damaged and is_archive else app)(scope, receive, send)
 
         async with served(choose, listening, pem, pem):
-            yield Site(f"https://localhost:{port}", ca, damaged)
+            yield Site(f"https://localhost:{port}", ca, damaged, altered)
 
 
 async def run(*command: str, **environment: str) -> tuple[int, str, str]:
@@ -159,6 +183,18 @@ async def downloaded_installer(site: Site, folder: Path) -> Path:
     return path
 
 
+def path_without(folder: Path, *programs: str) -> Path:
+    """Return a folder with all of the system's programs but these."""
+    folder.mkdir()
+    for place in (Path("/usr/bin"), Path("/bin")):
+        for tool in place.iterdir():
+            if tool.name not in programs and not (folder / tool.name).exists():
+                (folder / tool.name).symlink_to(tool)
+    if not (folder / PYTHON.name).exists():
+        (folder / PYTHON.name).symlink_to(PYTHON)
+    return folder
+
+
 def mode(path: Path) -> str:
     return oct(stat.S_IMODE(path.stat().st_mode))
 
@@ -169,9 +205,12 @@ async def test_the_installer_installs_below_another_root_twice(site: Site, tmp_p
     (tmp_path / "evil").mkdir()
     (tmp_path / "evil" / "sitecustomize.py").write_text("raise SystemExit('PYTHONPATH was used')")
     (tmp_path / "evil" / "ssl.py").write_text("raise SystemExit('PYTHONPATH was used')")
-    for _ in range(2):
-        code, out, err = await run("sh", str(script), "--root", str(root), PYTHONPATH=str(tmp_path / "evil"))
+    [key] = embedded_cloud(script.read_bytes())["packageKeys"]
+    for demanded in ((), ("--package-key", key)):
+        words = (str(script), "--root", str(root), *demanded)
+        code, out, err = await run("sh", *words, PYTHONPATH=str(tmp_path / "evil"))
         assert code == 0, err
+        assert "not verified" not in out
         assert 'azcmagent connect --cloud "Test-Cloud"' in out
     home = root / "opt" / "azcmagent"
     assert sorted(one.name for one in (root / "opt").iterdir()) == ["azcmagent"]
@@ -254,6 +293,74 @@ async def test_a_damaged_download_is_refused_and_changes_nothing(site: Site, tmp
     assert not (root / "opt").exists()
 
 
+LIST = "/packages/azcmagent/index.json"
+
+
+def foreign_signature(index: bytes) -> tuple[str, bytes]:
+    key = Ed25519PrivateKey.generate()
+    return key_text(key.public_key()), sign_index(index, [key]).encode()
+
+
+async def test_a_list_of_packages_without_a_trusted_signature_is_refused(site: Site, tmp_path: Path) -> None:
+    script, root = await downloaded_installer(site, tmp_path), tmp_path / "root"
+    index = b'{"packages":[]}\n'
+    key, signature = foreign_signature(index)
+    signed_by_another = {LIST: index, f"{LIST}.sig": signature}
+    for altered in ({LIST: index}, {f"{LIST}.sig": b""}, signed_by_another):
+        site.altered.clear()
+        site.altered.update(altered)
+        code, _, err = await run("sh", str(script), "--root", str(root))
+        assert code == 171
+        assert "not signed by a trusted key" in err
+    code, _, err = await run("sh", str(script), "--root", str(root), "--package-key", key)
+    assert code == 171
+    assert "is not in the signed list" in err
+    assert not (root / "opt").exists()
+
+
+async def test_a_key_that_the_admin_demands_counts_alone_and_needs_openssl(site: Site, tmp_path: Path) -> None:
+    script, root = await downloaded_installer(site, tmp_path), tmp_path / "root"
+    key, _ = foreign_signature(b"")
+    code, _, err = await run("sh", str(script), "--root", str(root), "--package-key", key)
+    assert code == 171
+    assert "not signed by a trusted key" in err
+    tools = path_without(tmp_path / "tools", "openssl")
+    code, _, err = await run("sh", str(script), "--root", str(root), f"--package-key={key}", PATH=str(tools))
+    assert code == 150
+    assert "openssl 3" in err
+    assert not (root / "opt").exists()
+
+
+async def test_a_publishers_list_is_given_as_it_was_signed(tmp_path: Path) -> None:
+    folder, keys = tmp_path / "ready", [Ed25519PrivateKey.generate() for _ in range(2)]
+    folder.mkdir()
+    (folder / "azcmagent_9.8.7_amd64.deb").write_bytes(b"the package")
+    publics = []
+    for number, key in enumerate(keys):
+        (folder / f"{number}.key").write_bytes(
+            key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
+        )
+        publics.append(folder / f"{number}.pem")
+        publics[-1].write_bytes(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    words = ["packages", "sign", str(folder), "--key", str(folder / "0.key"), "--key", str(folder / "1.key")]
+    assert CliRunner().invoke(arcgate, words).exit_code == 0
+    settings = {"packages_folder": folder, "package_keys": publics}
+    async with control_services(tmp_path / "state", control=settings) as services:
+        app = services.app(*packages.routes(services.context))
+        index, signatures = [(await ask(app, "GET", f"{LIST}{end}")).body for end in ("", ".sig")]
+        for key in keys:
+            require_signed(index, signatures, [key.public_key()])
+        trusted = embedded_cloud((await ask(app, "GET", "/azcmagent-linux")).body)["packageKeys"]
+        assert trusted == [key_text(key.public_key()) for key in keys]
+        # What came into the folder afterwards is not in the list, and without a signature there is none to trust.
+        (folder / "azcmagent_9.9.9_amd64.deb").write_bytes(b"another")
+        assert (await ask(app, "GET", LIST)).body == index
+        (folder / "index.json.sig").unlink()
+        index, signatures = [(await ask(app, "GET", f"{LIST}{end}")).body for end in ("", ".sig")]
+        with pytest.raises(InputError):
+            require_signed(index, signatures, [key.public_key() for key in keys])
+
+
 async def test_a_server_of_another_authority_is_not_believed(site: Site, tmp_path: Path) -> None:
     script, root = await downloaded_installer(site, tmp_path), tmp_path / "root"
     text = script.read_text()
@@ -266,18 +373,13 @@ async def test_a_server_of_another_authority_is_not_believed(site: Site, tmp_pat
     assert not (root / "opt").exists()
 
 
-async def test_wget_serves_where_there_is_no_curl(site: Site, tmp_path: Path) -> None:
+async def test_wget_serves_where_there_is_no_curl_and_without_openssl_it_says_what_is_not_verified(
+    site: Site, tmp_path: Path) -> None:
     script, root = await downloaded_installer(site, tmp_path), tmp_path / "root"
-    tools = tmp_path / "tools"
-    tools.mkdir()
-    for folder in (Path("/usr/bin"), Path("/bin")):
-        for tool in folder.iterdir():
-            if tool.name != "curl" and not (tools / tool.name).exists():
-                (tools / tool.name).symlink_to(tool)
-    if not (tools / PYTHON.name).exists():
-        (tools / PYTHON.name).symlink_to(PYTHON)
-    code, _, err = await run("sh", str(script), "--root", str(root), PATH=str(tools))
+    tools = path_without(tmp_path / "tools", "curl", "openssl")
+    code, out, err = await run("sh", str(script), "--root", str(root), PATH=str(tools))
     assert code == 0, err
+    assert "The signature is not verified" in out
     assert (root / "opt" / "azcmagent" / "bin" / "azcmagent").exists()
 
 

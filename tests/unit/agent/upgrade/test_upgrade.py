@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from arcgate.agent.errors import AzcmError
 from arcgate.agent.upgrade.commands import run
@@ -17,6 +18,8 @@ from arcgate.agent.upgrade.installation import Installation, find_installation
 from arcgate.agent.upgrade.replacement import require_contained
 from arcgate.agent.upgrade.upgrade import Upgrade
 from arcgate.net.http_client import Answer, HttpClient
+from arcgate.wire.extension_signature import key_text
+from arcgate.wire.package_index import sign_index
 
 pytestmark = pytest.mark.anyio
 
@@ -37,8 +40,16 @@ class PackagesHost:
         name = url.rpartition("/")[2]
         self.asked.append(name)
         if name == "index.json":
-            return Answer(200, {}, json.dumps({"packages": self.listed}).encode())
+            return Answer(200, {}, self.index)
         return Answer(200, {}, self.files[name]) if name in self.files else Answer(404, {}, b"")
+
+    @property
+    def index(self) -> bytes:
+        return json.dumps({"packages": self.listed}).encode()
+
+    def sign(self, *keys: Ed25519PrivateKey) -> None:
+        """Sign what is on offer now."""
+        self.files["index.json.sig"] = sign_index(self.index, keys).encode()
 
     def offer(self, version: str, content: bytes, kind: str = "archive", digest: str = "") -> None:
         name = f"azcmagent-{version}"
@@ -57,10 +68,12 @@ class World:
     host: PackagesHost = field(default_factory=PackagesHost)
     told: list[str] = field(default_factory=list)
     percents: list[int] = field(default_factory=list)
+    keys: list[str] = field(default_factory=list)
 
     async def upgrade(self, wanted: str = "") -> str:
         http = cast("HttpClient", self.host)
-        return await Upgrade(self.installed, http, "https://p", self.told.append, self.percents.append).run(wanted)
+        tell, progress = self.told.append, self.percents.append
+        return await Upgrade(self.installed, http, "https://p", tell, progress, self.keys).run(wanted)
 
     async def refused(self, wanted: str = "") -> AzcmError:
         with pytest.raises(AzcmError) as caught:
@@ -109,6 +122,25 @@ async def test_the_newest_agent_is_left_alone_and_nothing_is_fetched(world: Worl
         world.host.offer(version, _archive(version))
     assert await world.upgrade() == "1.0.0"
     assert world.host.asked == ["index.json"]
+
+
+async def test_where_a_key_is_known_it_must_have_signed_the_list(world: World) -> None:
+    old, new, foreign = (Ed25519PrivateKey.generate() for _ in range(3))
+    world.keys = [key_text(one.public_key()) for one in (old, new)]
+    world.host.offer("1.1.0", _archive("1.1.0"))
+    unsigned = await world.refused()
+    world.host.sign(foreign)
+    untrusted = await world.refused()
+    world.host.sign(old)
+    world.host.offer("1.2.0", _archive("1.2.0"))
+    tampered = await world.refused()
+    assert [one.number for one in (unsigned, untrusted, tampered)] == [101] * 3
+    assert "is not signed" in unsigned.cause
+    assert "none of them is trusted" in untrusted.cause
+    assert "does not fit" in tampered.cause
+    assert world.answer == "1.0.0"
+    world.host.sign(foreign, new)
+    assert await world.upgrade() == "1.2.0"
 
 
 async def test_an_older_version_is_installed_only_when_it_is_asked_for(world: World) -> None:

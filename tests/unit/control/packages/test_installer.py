@@ -17,8 +17,8 @@ from arcgate.control.authority.authority import pem_of
 from arcgate.control.authority.certificates import make_root
 from arcgate.control.packages.clouds import Approach, cloud_definition, cloud_name, download_url
 from arcgate.control.packages.installer import Package, data_text, render_linux, render_windows
-from arcgate.control.packages.offers import Offer, read_name
 from arcgate.core.configuration import CloudSettings, Configuration
+from arcgate.core.package_offers import Offer, read_name
 
 PACKAGE = Package("0.1.0", "cpython-311-x86_64-linux-gnu", "3.11")
 CA = pem_of(make_root("Test", datetime.now(UTC)).certificate)
@@ -143,6 +143,7 @@ def test_the_cloud_definition_has_every_key_of_the_contract() -> None:
         "packages": "https://packages.arcgate.test:8443",
         "domain": "arcgate.test",
         "ca": CA,
+        "packageKeys": [],
         "front": "",
         "address": "",
     }
