@@ -11,6 +11,7 @@ from arcgate.agent.login import Credentials
 from arcgate.agent.machine_key import KeyKind
 from arcgate.agent.state import AgentIdentity
 from arcgate.core.errors import InputError
+from arcgate.core.guids import is_guid
 from arcgate.core.resource_ids import GATEWAY_TYPE, PRIVATE_LINK_SCOPE_TYPE, parse_resource_id
 
 LONGEST_NAME = 54
@@ -18,7 +19,6 @@ LONGEST_NAME = 54
 
 NO_CREDENTIALS = Credentials()
 
-GUID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}\Z")
 _NAME = re.compile(rf"[A-Za-z0-9](?:[A-Za-z0-9_-]{{0,{LONGEST_NAME - 2}}}[A-Za-z0-9])?\Z")
 _GROUP = re.compile(r"[A-Za-z0-9_.()-]{1,90}\Z")
 _TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,252}\Z")
@@ -52,7 +52,7 @@ class ConnectRequest:
     @property
     def has_subscription_id(self) -> bool:
         """Whether the subscription is given by its id."""
-        return GUID.match(self.subscription) is not None
+        return is_guid(self.subscription)
 
     def differences(self, identity: AgentIdentity) -> list[str]:
         """Return the words for what a connected machine's identity has otherwise than this request says."""
@@ -66,7 +66,7 @@ class ConnectRequest:
             wanted["cloud"] = (self.cloud, identity.cloud)
         if self.has_subscription_id:
             wanted["subscription"] = (self.subscription, identity.subscription_id)
-        if self.tenant_id and GUID.match(self.tenant_id):
+        if self.tenant_id and is_guid(self.tenant_id):
             wanted["tenant"] = (self.tenant_id, identity.tenant_id)
         return [
             f"{what} {connected!r}, not {asked!r}"
@@ -118,7 +118,7 @@ def parse_request(
     return ConnectRequest(
         resource_group,
         normal_location(location),
-        subscription.lower() if GUID.match(subscription) else subscription,
+        subscription.lower() if is_guid(subscription) else subscription,
         _name(resource_name),
         correlation_id or str(uuid.uuid4()),
         bool(resource_name),

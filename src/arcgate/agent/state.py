@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
@@ -13,6 +12,7 @@ from arcgate.agent.paths import PUBLIC, AgentPaths
 from arcgate.agent.platform import current
 from arcgate.agent.stored_document import Document, StoredDocument
 from arcgate.core.errors import ArcgateError, StateError
+from arcgate.core.guids import is_lower_guid
 from arcgate.core.routing import Goal
 from arcgate.net.files import read_json, write_json
 
@@ -22,8 +22,6 @@ LOCK_MODE = 0o664
 """Lock files: services of different users share a group."""
 LOCK_PATIENCE = 1.0
 """Seconds that a service tries for its lock: somebody's `is_running` may hold it for a moment."""
-
-_GUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +51,7 @@ class AgentIdentity:
     def from_json(cls, document: Mapping[str, Any], path: Path) -> "AgentIdentity":
         """Return the identity of a document; raises StateError (FILE_UNREADABLE)."""
         values = {one.name: document.get(_camel(one.name), "") for one in fields(cls)}
-        if not all(isinstance(value, str) for value in values.values()) or not _GUID.match(values["vm_id"]):
+        if not all(isinstance(value, str) for value in values.values()) or not is_lower_guid(values["vm_id"]):
             raise StateError(
                 "FILE_UNREADABLE",
                 f"{path} does not say which machine this is.",

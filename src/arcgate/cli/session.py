@@ -14,6 +14,7 @@ from arcgate.cli.outbound import make_client
 from arcgate.cli.profile import Profile, ProfileFolder, Tokens
 from arcgate.cli.sign_in import discover_issuer, refresh, to_failure
 from arcgate.core.errors import InputError, StateError
+from arcgate.core.guids import is_guid
 from arcgate.core.urls import parse_url
 from arcgate.net.http_client import Answer, HttpClient
 
@@ -32,7 +33,6 @@ MOST_TRIES = 4
 """Tries of a request that the control plane is too busy for."""
 
 _SECONDS = re.compile(r"[0-9]{1,4}\Z", re.ASCII)
-_GUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\Z", re.IGNORECASE)
 
 Result = TypeVar("Result")
 
@@ -110,7 +110,7 @@ class Session:
                     remedy="Choose one: arcgate account set --subscription NAME_OR_ID",
                 )
             return self.profile.subscription_id
-        if _GUID.match(name_or_id):
+        if is_guid(name_or_id):
             return name_or_id.lower()
         return str((await self.look_up_subscription(name_or_id))["subscriptionId"])
 

@@ -4,12 +4,12 @@ The machine and the operator's command both ask the gateway by CONNECT for names
 (RFC 2606): the machine's WAITING keeps a channel ready, the operator's `machine_target` asks for a port.
 """
 
-import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
+from arcgate.core.guids import is_lower_guid
 from arcgate.core.names import HostName, Target
 from arcgate.core.verdicts import Reason
 
@@ -32,8 +32,6 @@ DECLINED = frozenset(
 )
 """Why a machine may decline a connection."""
 
-_MACHINE = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\Z")
-
 
 def machine_target(machine_id: str, port: int) -> Target:
     """Return what an operator's command asks a gateway for."""
@@ -44,7 +42,7 @@ def machine_of(target: Target) -> str | None:
     """Return the id of the machine that a target stands for, None when it is an ordinary one."""
     host = str(target.host)
     name = host.removesuffix(_SUFFIX)
-    return name if name != host and _MACHINE.match(name) is not None else None
+    return name if name != host and is_lower_guid(name) else None
 
 
 def home_of(machine_id: str, workers: int) -> int:

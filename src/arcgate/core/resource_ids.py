@@ -4,11 +4,11 @@ import re
 from dataclasses import dataclass
 
 from arcgate.core.errors import InputError
+from arcgate.core.guids import GUID
 
-_GUID = r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}"
 _NAME = r"[A-Za-z0-9_.()-]{1,90}"
 _RESOURCE_ID = re.compile(
-    rf"/subscriptions/(?P<subscription>{_GUID})/resourceGroups/(?P<group>{_NAME})"
+    rf"/subscriptions/(?P<subscription>{GUID})/resourceGroups/(?P<group>{_NAME})"
     rf"/providers/(?P<namespace>[A-Za-z0-9.]{{1,80}})/(?P<type>[A-Za-z]{{1,80}})/(?P<name>{_NAME})\Z",
     re.IGNORECASE | re.ASCII,  # without ASCII, the long s and the Kelvin sign are letters too
 )

@@ -9,10 +9,10 @@ from typing import Any
 
 from cryptography import x509
 
+from arcgate.core.guids import LOWER_GUID
 from arcgate.core.policy import Identity
 
-_GUID = r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}"
-_MACHINE_URI = re.compile(rf"urn:arcgate:machine:(?P<tenant>{_GUID}):(?P<machine>{_GUID})\Z")
+_MACHINE_URI = re.compile(rf"urn:arcgate:machine:(?P<tenant>{LOWER_GUID}):(?P<machine>{LOWER_GUID})\Z")
 _SERIAL = re.compile(r"[0-9A-Fa-f]{1,64}\Z")
 
 

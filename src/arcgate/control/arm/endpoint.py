@@ -4,7 +4,6 @@ The scope of a permission is the path itself: a role at a resource group covers 
 caller has no role near is answered like what doesn't exist.
 """
 
-import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -22,8 +21,8 @@ from arcgate.control.failures import ApiError
 from arcgate.control.paths import CaselessRoute
 from arcgate.control.store.models import Subscription
 from arcgate.control.urls import base_url
+from arcgate.core.guids import is_guid
 
-_GUID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}\Z")
 LONGEST_QUERY = 8192
 """Characters of a query string."""
 
@@ -204,7 +203,7 @@ async def _require_visible(call: Call) -> None:
     given = call.parameters.get("subscription")
     if given is None:
         return
-    if not _GUID.match(given):
+    if not is_guid(given):
         raise ApiError(
             400,
             "InvalidSubscriptionId",

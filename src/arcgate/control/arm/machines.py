@@ -1,7 +1,6 @@
 """Machines: Microsoft.HybridCompute/machines, and the revocation of their certificates."""
 
 import json
-import re
 import uuid
 from collections.abc import Sequence
 from datetime import datetime
@@ -30,6 +29,7 @@ from arcgate.control.his.revisions import wanted_revision
 from arcgate.control.store import Transaction
 from arcgate.control.store.models import Heartbeat, MachineCertificate, MachineRow, ResourceGroup
 from arcgate.core.errors import InputError
+from arcgate.core.guids import is_guid
 from arcgate.core.resource_ids import MACHINE_TYPE, ResourceId
 
 READ, WRITE, DELETE = (f"{MACHINE_TYPE}/{verb}" for verb in ("read", "write", "delete"))
@@ -37,8 +37,6 @@ REVOKE = "Arcgate.Network/machines/revokeCertificate/action"
 LARGEST_PROPERTIES = 256 * 1024
 """Characters of a machine's properties as JSON."""
 LONGEST_KIND = 30
-
-_GUID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}\Z")
 
 
 class MachineBody(ResourceBody):
@@ -228,7 +226,7 @@ async def _create(transaction: Transaction, call: Call, group: ResourceGroup, lo
 def _identity_of(properties: dict[str, Any]) -> tuple[str, str]:
     """Return vmId and clientPublicKey of a body, empty when they are not given."""
     vm_id, key = properties.get("vmId") or "", properties.get("clientPublicKey") or ""
-    if not isinstance(vm_id, str) or (vm_id and not _GUID.match(vm_id)):
+    if not isinstance(vm_id, str) or (vm_id and not is_guid(vm_id)):
         raise ApiError(400, "InvalidRequestContent", "The vmId must be a GUID.", target="properties.vmId")
     if not isinstance(key, str):
         text = "The clientPublicKey must be a string."

@@ -23,6 +23,7 @@ from arcgate.control.packages.onboarding import (
 from arcgate.control.packages.trust import authorities_pem
 from arcgate.control.store.models import GatewayRow
 from arcgate.core.errors import InputError
+from arcgate.core.guids import is_guid
 from arcgate.core.resource_ids import GATEWAY_TYPE, parse_resource_id
 
 READ_MACHINES = "Microsoft.HybridCompute/machines/read"
@@ -30,7 +31,6 @@ READ_GATEWAYS = f"{GATEWAY_TYPE}/read"
 FILE_NAMES = {"linux": "OnboardingScript.sh", "windows": "OnboardingScript.ps1"}
 
 _PROXY = re.compile(r"https?://(?:[A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?/?\Z", re.ASCII)
-_GUID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}\Z", re.ASCII)
 
 
 class OnboardingBody(Body):
@@ -92,7 +92,7 @@ def _require(body: OnboardingBody) -> None:
     if body.proxy and not _PROXY.match(body.proxy):
         remedy = "Write http://HOST:PORT. A proxy's user and password come by ARCGATE_PROXY where the script runs."
         raise _invalid("proxy", "The proxy is no URL, or holds more than a host and a port.", remedy)
-    if body.servicePrincipalId and not _GUID.match(body.servicePrincipalId):
+    if body.servicePrincipalId and not is_guid(body.servicePrincipalId):
         raise _invalid("servicePrincipalId", "The service principal's id is no GUID.", "Give its client id.")
     if body.secretFile and not body.servicePrincipalId:
         raise _invalid("secretFile", "A secret needs a service principal.", "Give servicePrincipalId too.")

@@ -23,6 +23,7 @@ from arcgate.control.login.codes import approve_code, normal_code
 from arcgate.control.login.secrets import hash_secret, new_secret
 from arcgate.control.store.models import Principal, RoleAssignment, Subscription
 from arcgate.core.errors import InputError
+from arcgate.core.guids import LOWER_GUID
 
 ASSIGN = "Microsoft.Authorization/roleAssignments/write"
 UNASSIGN = "Microsoft.Authorization/roleAssignments/delete"
@@ -31,9 +32,7 @@ READ_ASSIGNMENTS = "Microsoft.Authorization/roleAssignments/read"
 LONGEST_CERTIFICATE = 16 * 1024
 """Characters of a certificate in PEM form."""
 
-_SCOPE = re.compile(
-    r"(?:/|/subscriptions/(?P<subscription>[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12})(?:/[a-z0-9_.()-]{1,90}){0,12})\Z"
-)
+_SCOPE = re.compile(rf"(?:/|/subscriptions/(?P<subscription>{LOWER_GUID})" + r"(?:/[a-z0-9_.()-]{1,90}){0,12})\Z")
 
 
 class ServicePrincipalBody(Body):

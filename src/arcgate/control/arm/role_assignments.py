@@ -16,10 +16,10 @@ from arcgate.control.context import ControlContext
 from arcgate.control.failures import ApiError
 from arcgate.control.incoming import ACCESS
 from arcgate.control.store.models import Principal, RoleAssignment
+from arcgate.core.guids import is_guid
 
 READ, WRITE, DELETE = (f"Microsoft.Authorization/roleAssignments/{verb}" for verb in ("read", "write", "delete"))
 
-_GUID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}\Z")
 _PRINCIPAL_FILTER = re.compile(
     r"\s*(?:principalId\s+eq|assignedTo\()\s*'(?P<id>[0-9a-fA-F-]{36})'\)?\s*\Z", re.IGNORECASE
 )
@@ -103,7 +103,7 @@ async def _list(call: Call) -> Response:
 async def _put(call: Call) -> Response:
     body = await call.body(AssignmentBody)
     name = call.parameters["assignment"].lower()
-    if not _GUID.match(name):
+    if not is_guid(name):
         raise ApiError(400, "InvalidRoleAssignmentId", "The name of a role assignment is a GUID.")
     role = find_role(body.properties.roleDefinitionId)
     if role is None:

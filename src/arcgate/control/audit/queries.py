@@ -17,6 +17,7 @@ from arcgate.control.audit.records import parse_time
 from arcgate.control.failures import ApiError
 from arcgate.control.store.models import AuditRow
 from arcgate.core.audit import Event
+from arcgate.core.guids import is_guid
 
 DEFAULT_PAGE = 100
 LARGEST_PAGE = 1000
@@ -25,7 +26,6 @@ LONGEST_FILTER = 500
 """Characters of one filter."""
 
 _COUNT = re.compile(r"[1-9][0-9]{0,3}\Z", re.ASCII)
-_GUID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}\Z")
 _PLACE = re.compile(r"(?P<microseconds>-?[0-9]{1,18}) (?P<id>[0-9]{1,18})\Z", re.ASCII)
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{4,80}\Z")
 _ESCAPE = "\\"
@@ -111,7 +111,7 @@ def _of_machine(text: str) -> ColumnElement[bool]:
     text = text.lower()
     if "/" in text:
         return AuditRow.machine == text.rstrip("/")
-    if _GUID.match(text):
+    if is_guid(text):
         return AuditRow.machine_id == text
     return AuditRow.machine.like(f"%/{_escaped(text)}", escape=_ESCAPE)
 

@@ -1,7 +1,5 @@
 """Who asks the agent service: the machine whose key signed the request's assertion."""
 
-import re
-
 from starlette.requests import Request
 
 from arcgate.control.authority.requests import read_public_key
@@ -10,8 +8,8 @@ from arcgate.control.failures import ApiError
 from arcgate.control.his.assertions import ClockSkewError, ReplayCache, bearer_token, server_time, verify_assertion
 from arcgate.control.store.models import MachineRow
 from arcgate.core.errors import InputError
+from arcgate.core.guids import is_guid
 
-_MACHINE_ID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}\Z")
 _STATUSES = {"AssertionInvalid": 401, "PUBLIC_KEY_INVALID": 401, "ClockSkew": 409, "TooManyRequests": 429}
 
 
@@ -35,7 +33,7 @@ class Authentication:
         return row
 
     async def _find(self, machine_id: str) -> MachineRow:
-        if not _MACHINE_ID.match(machine_id):
+        if not is_guid(machine_id):
             raise machine_not_found()
         async with self._context.store.read() as session:
             row = await session.get(MachineRow, machine_id.lower())
