@@ -48,12 +48,6 @@ def format_data(payload: bytes | memoryview) -> bytes:
 FIN = bytes((FrameType.FIN, 0, 0, 0))
 
 
-def format_reset(reason: str) -> bytes:
-    """Return a RESET frame."""
-    payload = reason.encode("ascii", "replace")[:LARGEST_REASON]
-    return bytes((FrameType.RESET,)) + len(payload).to_bytes(3, "big") + payload
-
-
 class FrameReader:
     """Takes bytes and gives frames; after FIN or RESET what follows is not its own and stays in `rest`."""
 
