@@ -20,6 +20,8 @@ from arcgate.net.tls import TlsStream, server_context
 from worlds.authority import Authority
 
 NAME = "gateway.test"
+HELD_END_SILENCE = 0.5
+"""Seconds without a byte after which the far side sends its end where there is a proxy."""
 HELD_END = 30.0
 """Seconds that the end of a raw direction is held back where there is a proxy."""
 
@@ -109,7 +111,7 @@ async def channel_chain(
     far_meter: Meter | None = None,
 ) -> AsyncIterator[Chain]:
     """Run a chain; each side hands over when it may and `after` bytes have passed, or
-    `idle` seconds without one. With a proxy, the near side holds its end as Arc Proxy does.
+    `idle` seconds without one. With a proxy, both sides hold their ends as Arc Proxy and gateway do.
     `far_meter` sees what the far side carries."""
     near_tls, far_tls = await channel_pair(authority, proxy_port)
     client, near_socket = _pair()
@@ -117,7 +119,9 @@ async def channel_chain(
     agreed = near_hand_over and far_hand_over
     near, far = Hop(), Hop(Traffic(meter=far_meter))
     near.channel = ChannelTunnel(near_tls, b"", may_hand_over=agreed, hold_end=HELD_END if proxy_port else 0)
-    far.channel = ChannelTunnel(far_tls, b"", may_hand_over=agreed)
+    far.channel = ChannelTunnel(
+        far_tls, b"", may_hand_over=agreed, hold_end=HELD_END_SILENCE if proxy_port else 0, in_silence=True
+    )
     near.task = spawn("near", _run(near, near_socket, near.channel, HandOver(after, idle) if agreed else None))
     far.task = spawn("far", _run(far, far.channel, far_socket, HandOver(after, idle) if agreed else None))
     try:

@@ -27,7 +27,7 @@ from arcgate.net.early_tunnel import EarlyTunnel
 from arcgate.net.resolver import Resolver
 from arcgate.net.streams import ByteStream, PrefixedStream, StreamReset
 from arcgate.net.tls import TlsStream
-from arcgate.wire.connect import CORRELATION_FIELD, HAND_OVER_FIELD, format_connect
+from arcgate.wire.connect import CORRELATION_FIELD, HAND_OVER_FIELD, HOLD_END, HOLD_END_FIELD, format_connect
 from arcgate.wire.frames import FRAMES_FIELD, FRAMES_VERSION
 from arcgate.wire.heads import Fields
 
@@ -278,6 +278,8 @@ def _fields(channel: Channel, target: Target, correlation_id: str, now: Surround
     fields: Fields = ((CORRELATION_FIELD, correlation_id), (FRAMES_FIELD, FRAMES_VERSION))
     if mode is not HandOverMode.OFF:
         fields = (*fields, (HAND_OVER_FIELD, mode))
+        if _held_end(channel, now):
+            fields = (*fields, (HOLD_END_FIELD, HOLD_END))
     if claim and isinstance(channel.tls, TlsStream):  # who opens TLS on the path need not know, and could change it
         fields = (*fields, *claim)
     return (*fields, *channel.proof(target, correlation_id))

@@ -241,6 +241,7 @@ class Worker:
                 HandOverMode(settings.hand_over), settings.hand_over_after_bytes, settings.hand_over_idle
             ),
             audit_process=settings.audit_process,
+            held_end_silence=settings.held_end_silence,
             incoming=self._incoming,
         )
 

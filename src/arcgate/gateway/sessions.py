@@ -84,6 +84,7 @@ class Sessions:
         hand_over: HandOverPolicy,
         incoming: IncomingConnections,
         audit_process: bool = False,
+        held_end_silence: float = 1,
     ) -> None:
         self._tls = tls
         self._policy = policy
@@ -96,6 +97,7 @@ class Sessions:
         self._hand_over = hand_over
         self._incoming = incoming
         self._audit_process = audit_process
+        self._held_end_silence = held_end_silence
 
     async def serve(self, stream: ByteStream, prefix: str, is_known: Callable[[], None] = lambda: None) -> None:
         """Serve one connection whose SNI named the gateway `prefix`, to its end.
@@ -212,13 +214,16 @@ class Sessions:
         gateway = tunnel.admission.gateway
         agreed = self._hand_over.limited_to(request.hand_over, gateway.hand_over if gateway else HandOverMode.OFF)
         may_hand_over = agreed.mode is not HandOverMode.OFF
+        hold_end = self._held_end_silence if request.holds_end else 0
 
         async def establish() -> ByteStream:
             await session.client.send(
                 format_established(tunnel.correlation_id, _AGREEMENTS[request.offers_frames, agreed.mode])
             )
             if request.offers_frames:
-                return ChannelTunnel(session.client, rest, may_hand_over=may_hand_over)
+                return ChannelTunnel(
+                    session.client, rest, may_hand_over=may_hand_over, hold_end=hold_end, in_silence=True
+                )
             return PrefixedStream(rest, session.client) if rest else session.client
 
         hand_over = HandOver(agreed.after, agreed.idle_after) if may_hand_over else None

@@ -14,6 +14,7 @@ from arcgate.core.errors import StateError
 from arcgate.net.freed_memory import FreedMemory
 from arcgate.net.messages import MessageStream
 from arcgate.net.readiness import Readiness
+from arcgate.net.silence import silence_of
 from arcgate.net.streams import PromptStream, SocketStream, StreamReset
 from arcgate.net.tls import TlsStream
 from arcgate.wire.frames import FIN, LARGEST_PAYLOAD, FrameError, FrameReader, FrameType, format_data
@@ -27,8 +28,9 @@ class ChannelTunnel(PromptStream):
 
     `may_hand_over` says that both sides agreed to. `hold_end` keeps back the FIN of a raw direction until the
     other one has ended, at most so many seconds: enterprise proxies end both directions at the first FIN that
-    they see. `on_done` is called once, when the tunnel is closed or aborted: with True it takes the channel back,
-    which can carry another tunnel then.
+    they see. With `in_silence` these are seconds in which nothing has come; of two sides that hold their ends, one
+    has to go by silence, or both would wait for each other. `on_done` is called once, when the tunnel is closed or
+    aborted: with True it takes the channel back, which can carry another tunnel then.
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class ChannelTunnel(PromptStream):
         *,
         may_hand_over: bool,
         hold_end: float = 0,
+        in_silence: bool = False,
         on_done: Callable[[bool], None] | None = None,
     ) -> None:
         self._tls = tls
@@ -45,6 +48,7 @@ class ChannelTunnel(PromptStream):
         self._ready: list[bytes] = []  # a deque takes 700 bytes, of every idle tunnel
         self._may_hand_over = may_hand_over and isinstance(tls.inner, PromptStream)
         self._hold_end = hold_end
+        self._in_silence = in_silence
         self._on_done = on_done
         self._receives_raw = False
         self._sends_raw = False
@@ -193,11 +197,16 @@ class ChannelTunnel(PromptStream):
             await self._tls.send(FIN)
 
     def _release_end(self) -> None:
-        """Send the FIN that was held back."""
+        """Send the FIN that was held back, or hold it on while the peer is sending."""
         sink = self._socket.raw_sink
+        if sink is None:
+            return
+        left = self._hold_end - silence_of(sink.socket) if self._in_silence else 0
+        if left > 0:
+            self._held_end = asyncio.get_running_loop().call_later(left, self._release_end)
+            return
         with contextlib.suppress(StreamReset):  # whoever receives finds out
-            if sink is not None:
-                sink.end_now()
+            sink.end_now()
 
     def _is_done(self, *, is_reusable: bool) -> None:
         if self._held_end is not None:

@@ -17,6 +17,9 @@ from arcgate.wire.heads import Fields, HeadError, RequestHead, format_fields
 CORRELATION_FIELD = "Arcgate-Correlation-Id"
 REASON_FIELD = "Arcgate-Reason"
 HAND_OVER_FIELD = "Arcgate-Hand-Over"
+HOLD_END_FIELD = "Arcgate-Hold-End"
+"""Asks the gateway to hold back the end of a raw direction: a proxy on the way ends both at the first one."""
+HOLD_END = "1"
 
 _CORRELATION_ID = re.compile(r"[A-Za-z0-9-]{8,64}\Z")
 _SECONDS = re.compile(r"[0-9]{1,6}\Z")
@@ -39,13 +42,15 @@ _PHRASES = {
 class ConnectRequest:
     """A well-formed CONNECT; the correlation id is empty when the client sent none that we accept.
 
-    `offers_frames` and `hand_over` say what an Arc Proxy offered for the channel; generic clients don't.
+    `offers_frames` and `hand_over` say what an Arc Proxy offered for the channel, and `holds_end` whether a proxy is on
+    the way that ends both directions at once; generic clients say nothing of it.
     """
 
     target: Target
     correlation_id: str
     offers_frames: bool = False
     hand_over: HandOverMode = HandOverMode.OFF
+    holds_end: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +81,9 @@ def parse_connect(head: RequestHead) -> ConnectRequest:
     offered = head.all(CORRELATION_FIELD.lower())
     accepted = len(offered) == 1 and _CORRELATION_ID.match(offered[0]) is not None
     offers_frames = head.all(FRAMES_FIELD.lower()) == [FRAMES_VERSION]
-    return ConnectRequest(
-        target,
-        offered[0] if accepted else "",
-        offers_frames,
-        _offered_mode(head) if offers_frames else HandOverMode.OFF,
-    )
+    hand_over = _offered_mode(head) if offers_frames else HandOverMode.OFF
+    holds_end = hand_over is not HandOverMode.OFF and head.all(HOLD_END_FIELD.lower()) == [HOLD_END]
+    return ConnectRequest(target, offered[0] if accepted else "", offers_frames, hand_over, holds_end)
 
 
 def _offered_mode(head: RequestHead) -> HandOverMode:

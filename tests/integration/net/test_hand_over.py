@@ -1,16 +1,20 @@
 """Hand-over with real TLS on the inside: not a byte wrong, whatever the sizes, and only where it may be."""
 
 import asyncio
+import math
 import random
+import socket
 import ssl
 
 import pytest
 
+from arcgate.net.channel import ChannelTunnel
 from arcgate.net.relay import Ending
+from arcgate.net.silence import silence_of
 from arcgate.net.streams import ByteStream, StreamReset
 from arcgate.net.tls import TlsStream, server_context
 from worlds.authority import Authority
-from worlds.channel_chain import Chain, channel_chain, converse
+from worlds.channel_chain import Chain, channel_chain, channel_pair, converse
 from worlds.waiting import until
 
 pytestmark = pytest.mark.anyio
@@ -40,6 +44,41 @@ async def exchange(client: ByteStream, target: ByteStream, up: int, down: int, s
     )
     assert got_up == sent_up
     assert got_down == sent_down
+
+
+async def test_an_end_that_goes_by_silence_is_held_while_the_peer_sends(
+    authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = iter((0.0, 0.004, 0.0))  # as the peer's bytes come
+    monkeypatch.setattr("arcgate.net.channel.silence_of", lambda _socket: next(told, math.inf))
+    near_tls, far_tls = await channel_pair(authority)
+    near = ChannelTunnel(near_tls, b"", may_hand_over=True)
+    far = ChannelTunnel(far_tls, b"", may_hand_over=True, hold_end=0.01, in_silence=True)
+    far.go_raw()
+    await far.send(b"last words")
+    await far.end()
+    assert await near.receive() == b"last words"
+    assert await near.receive() == b""
+    assert next(told, None) is None
+    await near.close()
+    await far.close()
+
+
+async def test_a_held_end_is_forgotten_with_its_socket(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[float] = []
+
+    def look(one: socket.socket) -> float:
+        found.append(silence_of(one))
+        return found[-1]
+
+    monkeypatch.setattr("arcgate.net.channel.silence_of", look)
+    near_tls, far_tls = await channel_pair(authority)
+    far = ChannelTunnel(far_tls, b"", may_hand_over=True, hold_end=0.001, in_silence=True)
+    far.go_raw()
+    await far.end()
+    await far_tls.close()  # as a session's end does, which knows nothing of the tunnel's
+    await until(lambda: found == [math.inf])
+    await near_tls.close()
 
 
 @pytest.mark.parametrize("after", [0, 65_536, 1_000_000])

@@ -127,6 +127,24 @@ def test_two_correlation_ids_are_none() -> None:
     assert parse(connect("Host: a.example:443", field, field)).correlation_id == ""
 
 
+OFFER = ("Host: a.example:443", "Arcgate-Frames: 1", "Arcgate-Hand-Over: bulk")
+
+
+@pytest.mark.parametrize(
+    ("fields", "holds"),
+    [
+        ((*OFFER, "Arcgate-Hold-End: 1"), True),
+        (OFFER, False),
+        ((*OFFER, "Arcgate-Hold-End: 2"), False),
+        ((*OFFER, "Arcgate-Hold-End: 1", "Arcgate-Hold-End: 1"), False),
+        ((*OFFER[:2], "Arcgate-Hold-End: 1"), False),
+        ((OFFER[0], OFFER[2], "Arcgate-Hold-End: 1"), False),
+    ],
+)
+def test_ends_are_held_where_directions_may_go_raw_and_a_proxy_is_named(fields: tuple[str, ...], holds: bool) -> None:
+    assert parse(connect(*fields)).holds_end is holds
+
+
 hosts = st.one_of(
     st.from_regex(r"[a-z]([a-z0-9-]{0,10}[a-z])?(\.[a-z]{1,8}){0,3}", fullmatch=True),
     st.ip_addresses(v=4).map(str),

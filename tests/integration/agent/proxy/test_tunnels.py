@@ -62,6 +62,7 @@ async def test_a_target_that_the_gateway_allows_goes_through_it_with_the_machine
     await until(lambda: len(machine.request_lines()) == 1)
     line = machine.request_lines()[0]
     assert gateway.requests[0].correlation_id in line
+    assert not gateway.requests[0].holds_end
     assert "way=gateway" in line
     assert 'why="the gateway allows it"' in line
     assert "gateway=prefix.gw.arcgate.test status=200 reason=completed bytes_up=14 bytes_down=14" in line
@@ -208,6 +209,7 @@ async def test_the_way_to_the_gateway_leads_through_the_enterprise_proxy(
         await client.close()
     assert proxy.heads[1].target == b"127.0.0.1:%d" % gateway.port
     assert proxy.heads[1].all("proxy-authorization") == ["Basic dXNlcjpwYXNzIHdvcmQ="]
+    assert gateway.requests[-1].holds_end  # so that no end of it cuts the other direction
     assert "pass" not in machine.paths.arcproxy_log.read_text()
 
 
