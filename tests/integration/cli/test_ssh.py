@@ -95,6 +95,7 @@ def record(sandbox: SandboxProcess, **wanted: object) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.scenario("Ssh", {"the gateway's own name": "OpenSSH by arcgate ssh"})
 def test_a_command_s_output_comes_back_and_the_audit_names_who_ran_it(ready: SandboxProcess, server: SshServer) -> None:
     ended = ssh(ready, server, "echo", "from $((40 + 2))")
     assert (ended.code, ended.output) == (0, "from 42\n"), ended
@@ -173,6 +174,7 @@ def test_monitor_mode_ends_sessions_and_lets_nobody_in(ready: SandboxProcess, se
     assert "config.mode" in ended.errors
 
 
+@pytest.mark.scenario("AdminCenter", {"the gateway's own name": "a TCP client by arcgate tcp-proxy"})
 def test_any_allowed_port_can_be_had_on_the_operator_s_loopback(ready: SandboxProcess) -> None:
     with socket.create_server(("127.0.0.1", 0)) as service, socket.create_server(("127.0.0.1", 0)) as probe:
         port, own = service.getsockname()[1], probe.getsockname()[1]
