@@ -112,6 +112,8 @@ class ExtensionDaemon:
     def _follow(self, wanted: dict[str, WantedExtension] | None) -> None:
         if wanted is None:
             return  # not connected: what is there stays as it is
+        if not self.world.folders.is_for(self._identity().vm_id):
+            self._disown()
         for name in wanted.keys() | self.world.records.keys():
             if name not in self._keepers:
                 keeper = Keeper(name, self.world, wanted.get(name))
@@ -120,6 +122,15 @@ class ExtensionDaemon:
             if keeper.wanted != wanted.get(name):
                 keeper.wanted = wanted.get(name)
                 keeper.bell.set()
+
+    def _disown(self) -> None:
+        """Have what another identity of this machine installed removed before anything of the same name comes.
+
+        Numbers of settings mean nothing between two clouds.
+        """
+        _log.info("the machine has another identity; its extensions of before go")
+        for name, record in list(self.world.records.items()):
+            self.world.keep(name, replace(record, publisher="", type=""))
 
     def _settings(self) -> Mapping[str, Any]:
         return load_settings(self.paths, self.environment).values

@@ -1,6 +1,7 @@
 """Where extensions live on the machine: /var/opt/azcmagent/extensions, which is root's alone.
 
-extensions/records.json                  what is known of each
+extensions/.records.json                 what is known of each; no extension's name begins with a point
+extensions/.machine                      whose they are: the machine's id at the time
 extensions/<name>/<THUMBPRINT>.{crt,prv} what protected settings are sealed for
 extensions/<name>/heartbeat, log/
 extensions/<name>/<version>/             the package, config/ and status/
@@ -18,7 +19,7 @@ from arcgate.core.errors import StateError
 from arcgate.core.extension_goals import is_extension_name
 from arcgate.core.extension_lifecycle import Record
 from arcgate.core.handler_documents import LARGEST_DOCUMENT
-from arcgate.net.files import read_json, write_json
+from arcgate.net.files import read_json, write_file, write_json
 
 KEPT_SETTINGS = 3
 """Files of settings and status that stay beside the newest one."""
@@ -129,9 +130,17 @@ class ExtensionFolders:
         document: dict[str, Any] = {name: record.to_json() for name, record in sorted(records.items())}
         write_json(self._records, document)
 
+    def is_for(self, machine: str) -> bool:
+        """Say whether all that is here was installed for the machine of that id, and take it down for the next time."""
+        file = self.root / ".machine"
+        before = file.read_text(encoding="ascii", errors="replace") if file.exists() else machine
+        if not file.exists() or before != machine:
+            write_file(file, machine)
+        return before == machine
+
     @property
     def _records(self) -> Path:
-        return self.root / "records.json"
+        return self.root / ".records.json"
 
 
 def read_bounded(path: Path) -> bytes | None:

@@ -47,4 +47,5 @@ def applied_revision(paths: AgentPaths, goal: Goal) -> int:
 
 def service_states(paths: AgentPaths) -> dict[str, str]:
     """Return the states of the agent's services, seen from himdsd."""
-    return {"himds": "running", "arcproxy": "running" if is_running(paths.arcproxyd_lock) else "stopped"}
+    locks = {"arcproxy": paths.arcproxyd_lock, "extensionservice": paths.extd_lock}
+    return {"himds": "running", **{name: "running" if is_running(one) else "stopped" for name, one in locks.items()}}

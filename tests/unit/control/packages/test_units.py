@@ -28,7 +28,7 @@ def test_systemd_calls_the_exposure_of_the_services_low(tmp_path: Path, unit: st
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.parametrize("unit", [*UNITS, "extd.service"])
 def test_a_service_that_hangs_or_fails_is_started_again_for_ever(unit: str) -> None:
     lines = data_text(unit).splitlines()
     assert {"Type=notify", "WatchdogSec=60", "Restart=on-failure", "StartLimitIntervalSec=0"} <= set(lines)
