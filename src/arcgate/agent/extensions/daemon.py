@@ -113,7 +113,7 @@ class ExtensionDaemon:
         if wanted is None:
             return  # not connected: what is there stays as it is
         if not self.world.folders.is_for(self._identity().vm_id):
-            self._disown()
+            self.disown()
         for name in wanted.keys() | self.world.records.keys():
             if name not in self._keepers:
                 keeper = Keeper(name, self.world, wanted.get(name))
@@ -123,7 +123,7 @@ class ExtensionDaemon:
                 keeper.wanted = wanted.get(name)
                 keeper.bell.set()
 
-    def _disown(self) -> None:
+    def disown(self) -> None:
         """Have what another identity of this machine installed removed before anything of the same name comes.
 
         Numbers of settings mean nothing between two clouds.

@@ -14,7 +14,9 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key, p
 from cryptography.x509 import load_pem_x509_certificate
 
 from arcgate.agent.extension_state import WantedExtension, read_extension_statuses
+from arcgate.agent.extensions.daemon import ExtensionDaemon
 from arcgate.agent.extensions.folders import ExtensionFolders
+from arcgate.agent.extensions.handler import HEARTBEAT_LIFE
 from arcgate.agent.extensions.keeper import Keeper
 from arcgate.agent.extensions.processor_limit import ProcessorLimit
 from arcgate.agent.extensions.surroundings import ExtensionWorld, StatusBoard
@@ -257,6 +259,22 @@ async def test_a_handler_without_the_heartbeat_that_it_promised_is_not_ready(mac
     assert "No disk." in status.message
 
 
+async def test_a_handler_that_falls_silent_is_enabled_again(machine: Machine) -> None:
+    beat = '[{"version": 1.0, "heartbeat": {"status": "ready"}}]'
+    machine.host.offer("1.0", f"printf '%s' '{beat}' >\"$HERE/../heartbeat\"", reportHeartbeat=True)
+    await machine.want(1)
+    assert machine.status.level is Level.INFORMATION
+    long_ago = machine.keeper._enabled_at - 2 * HEARTBEAT_LIFE
+    machine.keeper._enabled_at = long_ago
+    os.utime(machine.folder / "heartbeat", (1, 1))
+    machine.keeper.look()
+    assert "last heartbeat was" in machine.status.message
+    assert machine.keeper.bell.is_set()
+    await machine.want(1)
+    assert machine.calls()[2:] == ["enable 1.0 1"]
+    assert machine.status.level is Level.INFORMATION
+
+
 async def test_what_the_handler_says_later_is_told_too(machine: Machine) -> None:
     machine.host.offer("1.0", '[ "$1" = enable ] && status transitioning 0 "Half way."; true')
     await machine.want(1)
@@ -392,6 +410,42 @@ async def test_a_limit_that_is_not_in_force_is_a_warning(machine: Machine) -> No
     await machine.want(1)
     assert (machine.status.state, machine.status.level) == (ExtensionState.SUCCEEDED, Level.WARNING)
     assert "extensions.agent.cpulimit is not in force" in machine.status.message
+
+
+async def test_the_command_removes_what_is_installed_without_a_cloud(machine: Machine, tmp_path: Path) -> None:
+    machine.host.offer("1.0", f'echo "$1" >>{tmp_path}/calls')
+    await machine.want(1)
+    await ExtensionDaemon(machine.paths, {}).remove(["Job"])
+    assert (tmp_path / "calls").read_text().split()[2:] == ["disable", "uninstall"]
+    assert not machine.folder.exists()
+
+
+async def test_what_another_identity_installed_goes_first(machine: Machine, tmp_path: Path) -> None:
+    machine.host.offer("1.0", f'echo "$1 $ConfigSequenceNumber" >>{tmp_path}/calls')
+    await machine.want(1000)
+    folders = machine.keeper.world.folders
+    assert folders.is_for("first")
+    assert folders.is_for("first")
+    assert not folders.is_for("second")
+    assert folders.is_for("second")
+    daemon = ExtensionDaemon(machine.paths, {})
+    daemon.disown()
+    machine.start()
+    await machine.want(3)
+    words = ["install 1000", "enable 1000", "disable 1000", "uninstall 1000", "install 3", "enable 3"]
+    assert (tmp_path / "calls").read_text().splitlines() == words
+
+
+def test_a_folder_that_others_may_write_is_not_used(machine: Machine) -> None:
+    folder = machine.paths.home / "extensions"
+    folder.chmod(0o777)
+    with pytest.raises(ArcgateError) as caught:
+        ExtensionFolders.of(machine.paths)
+    assert caught.value.code == "FOLDER_UNSAFE"
+    folder.rmdir()
+    folder.symlink_to("/etc")
+    with pytest.raises(ArcgateError):
+        ExtensionFolders.of(machine.paths)
 
 
 def _runs(pid: int) -> bool:
