@@ -10,7 +10,8 @@ from zipfile import ZipFile
 import pytest
 
 from worlds.network_services import digest, digest_of_known_bytes
-from worlds.network_stage import ALLOWED_TARGETS, MACHINE, PLAIN_TARGET, Stage, stage
+from worlds.network_stage import ALLOWED_TARGETS, GROUP, MACHINE, PLAIN_TARGET, Stage, stage
+from worlds.openssh import SshServer, prepare_ssh_server
 from worlds.waiting import wait_until
 
 TALK = r"""
@@ -139,6 +140,19 @@ def test_the_machines_own_log_tells_the_route_of_each_request(connected: Stage) 
 
     wait_until(lines_of_it, "the request's correlation id is in the log")
     assert all(ALLOWED_TARGETS[1] in line and "gateway" in line for line in lines_of_it())
+
+
+def test_ssh_reaches_the_machine_that_only_goes_out_by_squid(connected: Stage, tmp_path: Path) -> None:
+    machine = connected.machine.host
+    machine.start("sshd", *prepare_ssh_server(tmp_path, 22)).ready_when(lambda: machine.listens(22), "sshd listens")
+    connected.machine.azcmagent("config", "set", "incomingconnections.ports", "22").succeeded()
+    connected.operator.arcgate("machine", "allow-login", "-n", MACHINE, "-g", GROUP).succeeded()
+    server = SshServer(22, tmp_path)
+    words = ("ssh", f"{server.user}@{MACHINE}", "--", *server.options, "ip -4 -o address show")
+    shown = connected.operator.arcgate(*words).succeeded()
+    assert machine.address in shown.output
+    end = connected.wait_for_record("--event", "end", direction="incoming", reason="completed")
+    assert end["target"] == "127.0.0.1:22"
 
 
 def test_another_association_is_picked_up_by_the_agent_itself(

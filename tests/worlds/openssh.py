@@ -39,15 +39,12 @@ class SshServer:
         return ("-F", "/dev/null", *(word for name, value in wanted.items() for word in ("-o", f"{name}={value}")))
 
 
-@contextmanager
-def ssh_server(folder: Path) -> Iterator[SshServer]:
-    """Run sshd; its sessions end with it."""
+def prepare_ssh_server(folder: Path, port: int) -> tuple[str, ...]:
+    """Write keys and configuration of an sshd on loopback; return the words that run it."""
     for name in ("host", "client"):
         words = ("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name))
         subprocess.run(words, check=True, timeout=20)
     shutil.copy(folder / "client.pub", folder / "authorized_keys")
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = int(probe.getsockname()[1])
     configuration = folder / "sshd_config"
     settings = {
         "ListenAddress": "127.0.0.1",
@@ -64,8 +61,16 @@ def ssh_server(folder: Path) -> Iterator[SshServer]:
     configuration.write_text("".join(f"{name} {value}\n" for name, value in settings.items()))
     if getpass.getuser() == "root":
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # sshd's own place, which Debian's unit makes
-    log = folder / "sshd.log"
-    with subprocess.Popen([SSHD, "-D", "-E", str(log), "-f", str(configuration)]) as process:
+    return SSHD, "-D", "-E", str(folder / "sshd.log"), "-f", str(configuration)
+
+
+@contextmanager
+def ssh_server(folder: Path) -> Iterator[SshServer]:
+    """Run sshd on this host; its sessions end with it."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = int(probe.getsockname()[1])
+    words, log = prepare_ssh_server(folder, port), folder / "sshd.log"
+    with subprocess.Popen(words) as process:
         try:
             wait_until(lambda: "Server listening" in log.read_text() if log.exists() else False, "sshd listens")
             yield SshServer(port, folder)

@@ -5,7 +5,6 @@ import os
 import shlex
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -198,11 +197,3 @@ def test_any_allowed_port_can_be_had_on_the_operator_s_loopback(ready: SandboxPr
                     assert client.makefile("rb").read() == b"and back"
             finally:
                 process.terminate()
-
-
-def test_the_proxy_command_is_told_so_that_a_shell_finds_one_word_each(ready: SandboxProcess) -> None:
-    ended = ready.arcgate("ssh", "-oProxyCommand=touch /tmp/x")
-    assert ended.code != 0
-    ended = ready.arcgate("ssh", "a$(touch x)")
-    assert "DestinationInvalid" in ended.errors
-    assert sys.executable

@@ -6,6 +6,8 @@ import sys
 import pytest
 
 from arcgate.cli.connection_commands import parse_destination, ssh_arguments
+from arcgate.cli.failures import EXIT_FAILED, EXIT_USAGE, run_command
+from arcgate.cli.main import arcgate
 from arcgate.core.errors import InputError
 from arcgate.core.resource_ids import MACHINE_TYPE, ResourceId
 
@@ -79,3 +81,12 @@ def test_options_stand_ahead_of_the_machine_and_the_command_behind_it(
     place = words.index("--")
     assert words[place - len(ahead) : place] == ahead
     assert words[place + 2 :] == behind
+
+
+def test_options_of_ssh_s_own_are_not_taken_for_a_machine() -> None:
+    assert run_command(arcgate, ["ssh", "-oProxyCommand=x", "web-1"]) == EXIT_USAGE
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0:22", "192.0.2.1:22", "localhost:22", "[::]:22"])
+def test_only_loopback_addresses_are_listened_on(address: str) -> None:
+    assert run_command(arcgate, ["tcp-proxy", "web-1", "22", "--listen", address]) == EXIT_FAILED
