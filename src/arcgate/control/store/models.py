@@ -12,7 +12,6 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     DateTime,
-    Float,
     ForeignKey,
     Index,
     Integer,
@@ -422,4 +421,3 @@ class Node(Base):
     open_tunnels: Mapped[int] = mapped_column(Integer)
     listen: Mapped[list[str]]
     time: Mapped[datetime]
-    clock_offset: Mapped[float | None] = mapped_column(Float)
