@@ -135,6 +135,11 @@ class ScenarioNetwork:
 
         wait_until(knows, f"Arc Proxy knows {what}")
 
+    @property
+    def goal_revision(self) -> int:
+        """The revision that the machine works by."""
+        return int(self._state("goal.json")["revision"])
+
     def set_agent(self, name: str, value: str) -> None:
         """Change a setting of the agent and wait until Arc Proxy works by it."""
         before = self.machine.proxy_log.count("settings in use")
@@ -262,7 +267,8 @@ def switched_on(net: ScenarioNetwork, scenario: str, endpoints: Collection[str])
     yield
 
     def recorded() -> bool:
-        return {one["target"]: one["rule"] for one in net.records_of(scenario)} == wanted
+        records = [one for one in net.records_of(scenario) if one["policyRevision"] >= net.goal_revision]
+        return {one["target"]: one["rule"] for one in records} == wanted
 
     wait_until(recorded, f"the audit has tunnels to {wanted} by {scenario}", 10)
 

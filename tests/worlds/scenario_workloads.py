@@ -19,7 +19,7 @@ from worlds.scenario_network import ScenarioNetwork, Workload, host_of, scenario
 from worlds.vendor import telemetry, vault
 
 CLIENTS = Path(__file__).parents[1] / "net" / "clients"
-BULK = 20_000_000
+BULK, UPLOAD = 20_000_000, 5_000_000
 INGESTION = host_of("<dce>.<region>.ingest.monitor.azure.com")
 WORKSPACE = host_of("<workspace-id>.ods.opinsights.azure.com")
 
@@ -116,7 +116,7 @@ def sql(net: ScenarioNetwork) -> None:
     got = net.curl(*old, f"{url}/bytes/{BULK}")
     assert "SSL connection using TLSv1.2" in got.errors
     assert hashlib.sha256(got.body).hexdigest() == digest_of_known_bytes(BULK)
-    report = net.new_file(b"inventory of databases\n" * 200_000)
+    report = net.new_file(b"inventory\n" * (UPLOAD // 10))
     sent = net.curl(*old, "--upload-file", str(report), f"{url}/upload")
     assert json.loads(sent.body)["sha256"] == hashlib.sha256(report.read_bytes()).hexdigest()
 
