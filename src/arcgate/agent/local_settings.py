@@ -7,7 +7,8 @@ from typing import Any
 
 from arcgate.agent.errors import AzcmError
 from arcgate.agent.paths import PUBLIC, SHARED, AgentPaths
-from arcgate.agent.settings_table import PROPERTIES, Kind, parse_proxies, property_of
+from arcgate.agent.settings_property import Kind
+from arcgate.agent.settings_table import PROPERTIES, parse_proxies, property_of
 from arcgate.agent.stored_document import Document, StoredDocument
 from arcgate.core.addresses import AddressClass, classify
 from arcgate.core.errors import InputError

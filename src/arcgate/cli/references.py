@@ -2,7 +2,8 @@
 
 import click
 
-from arcgate.agent.settings_table import PROPERTIES, Property
+from arcgate.agent.settings_property import Property
+from arcgate.agent.settings_table import PROPERTIES
 from arcgate.cli.command_reference import GENERATED, render_arcgate, render_azcmagent
 from arcgate.cli.configuration_reference import render_reference
 from arcgate.cli.scenario_reference import render_scenarios

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arcgate.agent.errors import AzcmError
-from arcgate.agent.settings_table import PROPERTIES, Kind, property_of
+from arcgate.agent.settings_property import Kind
+from arcgate.agent.settings_table import PROPERTIES, property_of
 
 
 @pytest.mark.parametrize("name", sorted(PROPERTIES))
