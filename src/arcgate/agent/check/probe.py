@@ -6,39 +6,36 @@ hop that hides behind another process can't be named.
 
 import asyncio
 import contextlib
-import json
 import ssl
-import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
-
-from cryptography.hazmat.primitives.hashes import SHA256
 
 from arcgate.agent.channels import explain, last_words
 from arcgate.agent.check.diagnosis import diagnose
-from arcgate.agent.check.model import Endpoint, HopResult, Outcome, Row
+from arcgate.agent.check.gateway_answer import hear, judge
+from arcgate.agent.check.model import Endpoint, Outcome, Row
+from arcgate.agent.check.path import Path, path_to
+from arcgate.agent.check.trace import Trace
 from arcgate.agent.hops import Hops
 from arcgate.agent.outbound import new_correlation_id, refused
-from arcgate.agent.presented import describe, intercepted, is_issued_by, parse
+from arcgate.agent.presented import describe, is_issued_by, parse
 from arcgate.agent.signed_channels import Carrier, CertificateFiles, upgrade
 from arcgate.agent.surroundings import GatewayPlace, Surroundings
 from arcgate.core.addresses import AddressClass, classify
 from arcgate.core.errors import ArcgateError, Hop, HopError
 from arcgate.core.names import Address, Target
-from arcgate.core.routing import Route, Way
+from arcgate.core.routing import Way
 from arcgate.core.urls import Url
-from arcgate.core.verdicts import EXPLANATIONS, Reason
+from arcgate.core.verdicts import Reason
 from arcgate.net.channel import ChannelTunnel
 from arcgate.net.dialer import ConnectRefused, connect_through, dial
 from arcgate.net.streams import ByteStream, PrefixedStream, StreamReset, close_gently
 from arcgate.net.tls import TlsStream, join_pem
 from arcgate.wire.connect import CORRELATION_FIELD
 from arcgate.wire.frames import FRAMES_FIELD, FRAMES_VERSION
-from arcgate.wire.heads import Fields, HeadError, ResponseReader
-from arcgate.wire.messages import CHANNEL_PATH
+from arcgate.wire.heads import Fields
 
 _WHO_ASKS = frozenset(
     {
@@ -51,85 +48,15 @@ _WHO_ASKS = frozenset(
         Reason.NOT_ASSOCIATED,
     }
 )
-_TOLD_TOGETHER = frozenset({Hop.PROXY, Hop.GATEWAY, Hop.POLICY})
 _PRIVATE = frozenset({AddressClass.PRIVATE, AddressClass.SHARED, AddressClass.LOOPBACK})
 
 PROXY_AUTHENTICATION_REQUIRED = 407
-LARGEST_DESCRIPTION = 16 * 1024
-"""Bytes that a gateway may say of itself."""
 PARTING = 1.0
 """Seconds that a target gets to end its direction after a check."""
 
 
 class _Untried(Exception):
     """The rest of the way can't be tried without the machine's certificate."""
-
-
-@dataclass(frozen=True, slots=True)
-class Path:
-    """The way that a check takes to one endpoint."""
-
-    route: Route
-    proxy: Url | None = None
-    gateway: GatewayPlace | None = None
-    with_certificate: bool = True
-
-
-def path_to(endpoint: Endpoint, now: Surroundings) -> Path:
-    """Return the way that the agent's own requests to the endpoint take. Pure."""
-    own = now.gateway if now.routing.uses_gateway else None
-    if endpoint.is_gateway:
-        place = own or now.front
-        assert place is not None, "a gateway endpoint comes from a gateway"
-        reason = "it is the machine's gateway" if own is not None else "it is the cloud's front gateway"
-        return Path(Route(Way.GATEWAY, reason), now.proxy_towards(place.dialled), place, own is not None)
-    if own is None and now.front is not None and now.is_control(endpoint.target):
-        route = Route(Way.GATEWAY, "the cloud is reached through its front gateway")
-        return Path(route, now.proxy_towards(now.front.dialled), now.front, with_certificate=False)
-    route = now.routing.route(endpoint.target)
-    if route.way is Way.GATEWAY and own is not None:
-        return Path(route, now.proxy_towards(own.dialled), own)
-    return Path(route, now.proxy if route.way is Way.ENTERPRISE else None)
-
-
-@dataclass
-class _Trace:
-    """What has been found so far."""
-
-    hops: list[HopResult] = field(default_factory=list)
-    at: Hop = Hop.DNS
-    began: float = field(default_factory=time.monotonic)
-    addresses: list[Address] = field(default_factory=list)
-    tls: str = ""
-    inspected_by: str = ""
-
-    @asynccontextmanager
-    async def hop(self, hop: Hop) -> AsyncIterator[None]:
-        """Time one hop; a HopError is its failure, or that of the hop that it names."""
-        self.at, self.began = hop, time.monotonic()
-        try:
-            yield
-        except HopError as error:
-            self._fail(error)
-            raise
-        self.hops.append(HopResult(hop, Outcome.PASSED, time.monotonic() - self.began))
-
-    def add(self, outcome: Outcome, *hops: Hop) -> None:
-        """Note hops that took no time of their own."""
-        self.hops += [HopResult(one, outcome, 0) for one in hops]
-
-    def fail(self, error: HopError) -> None:
-        """Note a failure that no hop has noted yet."""
-        if not self.hops or self.hops[-1].failure is not error:
-            self._fail(error)
-
-    def _fail(self, error: HopError) -> None:
-        order = list(Hop)
-        for between in order[order.index(self.at) : order.index(error.hop)]:
-            # CONNECT's answer tells of several hops at once: those before the one that it blames have passed.
-            if between in _TOLD_TOGETHER:
-                self.add(Outcome.PASSED, between)
-        self.hops.append(HopResult(error.hop, Outcome.FAILED, time.monotonic() - self.began, error))
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +75,7 @@ class Probe:
     async def check(self, endpoint: Endpoint) -> Row:
         """Return the row of one endpoint; never raises for what the network does."""
         path = path_to(endpoint, self.now)
-        trace = _Trace()
+        trace = Trace()
         try:
             async with asyncio.timeout(self.limit):
                 await self._walk(endpoint, path, trace)
@@ -172,7 +99,7 @@ class Probe:
             trace.inspected_by,
         )
 
-    async def _walk(self, endpoint: Endpoint, path: Path, trace: _Trace) -> None:
+    async def _walk(self, endpoint: Endpoint, path: Path, trace: Trace) -> None:
         if self.expects_private and endpoint.may_be_private:
             # Whoever resolves the name on the way: private endpoints are for machines that resolve it themselves.
             trace.addresses = await self.hops.addresses_of(endpoint.target)
@@ -190,7 +117,7 @@ class Probe:
                     trace.inspected_by = _issuer(tls)
             await close_gently(tls, PARTING)  # or the gateway's audit would tell of a cut
 
-    async def _open(self, endpoint: Endpoint, path: Path, trace: _Trace, opened: AsyncExitStack) -> ByteStream:
+    async def _open(self, endpoint: Endpoint, path: Path, trace: Trace, opened: AsyncExitStack) -> ByteStream:
         """Return a stream to the endpoint (for a gateway: to its front door, having heard its answer)."""
         if path.route.way is Way.REFUSE:
             trace.at = Hop.POLICY
@@ -207,7 +134,7 @@ class Probe:
                 trace.tls = _version(channel)
         if endpoint.is_gateway:
             async with trace.hop(Hop.GATEWAY):
-                _judge(await _hear(channel, path.gateway), channel, path.gateway, is_inspected=is_inspected)
+                judge(await hear(channel, path.gateway), channel, path.gateway, is_inspected=is_inspected)
             return channel
         if self.lacks_certificate and not self.now.is_control(endpoint.target):
             raise _Untried
@@ -239,12 +166,12 @@ class Probe:
         except HopError as error:
             if error.code != "TLS_INTERCEPTED" or not inspection:
                 raise
-            again = await self._reach(gateway.dialled, path.proxy, _Trace(), opened, is_endpoint=False)
+            again = await self._reach(gateway.dialled, path.proxy, Trace(), opened, is_endpoint=False)
             return await self._shake(again, self.hops.trust.inspected(inspection), gateway.host, endpoint, path), True
         return channel, is_issued_by(channel, inspection)
 
     async def _reach(
-        self, target: Target, proxy: Url | None, trace: _Trace, opened: AsyncExitStack, *, is_endpoint: bool
+        self, target: Target, proxy: Url | None, trace: Trace, opened: AsyncExitStack, *, is_endpoint: bool
     ) -> ByteStream:
         if proxy is not None:
             async with trace.hop(Hop.PROXY):
@@ -315,10 +242,10 @@ class Probe:
             async with AsyncExitStack() as opened:
                 if is_gateway and path.gateway is not None:
                     place, name = path.gateway.dialled, str(path.gateway.host)
-                    stream = await self._reach(place, path.proxy, _Trace(), opened, is_endpoint=False)
+                    stream = await self._reach(place, path.proxy, Trace(), opened, is_endpoint=False)
                 else:
                     name = str(endpoint.target.host)
-                    stream = await self._open(endpoint, path, _Trace(), opened)
+                    stream = await self._open(endpoint, path, Trace(), opened)
                 tls = TlsStream(stream, context, server_side=False, server_hostname=name)
                 await tls.handshake()
                 return tls.tls.getpeercert(binary_form=True)
@@ -336,69 +263,9 @@ def _blaming_authentication() -> Iterator[None]:
         raise
 
 
-async def _hear(channel: TlsStream, gateway: GatewayPlace) -> dict[str, Any]:
-    """Ask a gateway about itself: only an answer shows that it has accepted our certificate (TLS 1.3).
-
-    Returns what it tells of its own certificate; nothing, if it has got ours.
-    """
-    reader = ResponseReader()
-    try:
-        await channel.send(
-            b"GET %b HTTP/1.1\r\nHost: %b\r\nConnection: close\r\n\r\n" % (CHANNEL_PATH, gateway.host.encode("ascii"))
-        )
-        while reader.feed(await _some(channel)) is None:
-            pass
-        return await _document(channel, reader.rest)
-    except (StreamReset, HeadError) as error:
-        cause = await last_words(channel) or str(error) if isinstance(error, StreamReset) else str(error)
-        failure = HopError(
-            Hop.GATEWAY,
-            "GATEWAY_FAILED",
-            f"{gateway.name} does not answer as a gateway.",
-            cause=cause,
-            remedy="Check the gateway URL, and that the gateway is running.",
-        )
-        raise explain(failure, gateway) from None
-
-
-async def _document(channel: TlsStream, body: bytes) -> dict[str, Any]:
-    """Return the JSON object of an answer's body, an empty one for another body."""
-    with contextlib.suppress(StreamReset):
-        while len(body) < LARGEST_DESCRIPTION and (data := await channel.receive()):
-            body += data
-    try:
-        document = json.loads(body)
-    except (ValueError, RecursionError):
-        return {}
-    return document if isinstance(document, dict) else {}
-
-
-def _judge(told: dict[str, Any], channel: TlsStream, gateway: GatewayPlace, *, is_inspected: bool) -> None:
-    """Raise HopError when the certificate that came is not the gateway's, unless signed channels make up for it."""
-    if is_inspected:
-        if told.get("signedChannels") is False:
-            why = EXPLANATIONS[Reason.SIGNED_CHANNEL_NOT_ALLOWED]
-            raise HopError(Hop.GATEWAY, "SIGNED_CHANNEL_NOT_ALLOWED", why.sentence, remedy=why.remedy)
-        return
-    certificate = parse(channel.tls.getpeercert(binary_form=True))
-    own = told.get("certificateSha256")
-    if certificate is None or not isinstance(own, str) or own == certificate.fingerprint(SHA256()).hex():
-        return
-    # The system's trust store holds the CA of who inspects: the handshake went well, and told nothing.
-    cause = "the gateway says that it has shown another certificate"
-    raise intercepted(gateway.host, describe(certificate), cause, is_trusted=True)
-
-
 def _issuer(tls: TlsStream) -> str:
     certificate = parse(tls.tls.getpeercert(binary_form=True))
     return describe(certificate).issuer if certificate is not None else ""
-
-
-async def _some(channel: TlsStream) -> bytes:
-    data = await channel.receive()
-    if not data:
-        raise StreamReset("the connection was closed before an answer")
-    return data
 
 
 def _version(tls: TlsStream) -> str:

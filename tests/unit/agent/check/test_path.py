@@ -3,7 +3,7 @@
 import pytest
 
 from arcgate.agent.check.model import Endpoint
-from arcgate.agent.check.probe import path_to
+from arcgate.agent.check.path import path_to
 from arcgate.agent.surroundings import GatewayPlace, Surroundings
 from arcgate.core.names import HostName, parse_target
 from arcgate.core.patterns import parse_pattern
