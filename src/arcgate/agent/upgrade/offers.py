@@ -2,10 +2,10 @@
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 from arcgate.core.errors import InputError
+from arcgate.core.package_offers import Offer
 
 _VERSION = re.compile(
     r"(?P<numbers>[0-9]{1,6}(?:\.[0-9]{1,6}){1,3})(?:(?P<stage>a|b|rc|\.dev)(?P<count>[0-9]{1,6}))?\Z", re.ASCII
@@ -16,25 +16,11 @@ _DIGEST = re.compile(r"[0-9a-f]{64}\Z", re.ASCII)
 _STAGES = {".dev": 0, "a": 1, "b": 2, "rc": 3, None: 4}
 
 
-@dataclass(frozen=True, slots=True)
-class Offer:
-    """One package; `kind` is deb, rpm, apk, archive or python, `machine` the processor's name or Python's ABI tag."""
-
-    name: str
-    version: str
-    kind: str
-    machine: str
-    libc: str
-    sha256: str
-
-    @property
-    def order(self) -> tuple[tuple[int, ...], int, int]:
-        """What versions compare by: numbers, then development, alpha, beta, candidate, release."""
-        return order_of(self.version)
-
-
 def order_of(version: str) -> tuple[tuple[int, ...], int, int]:
-    """Return what versions compare by; raises InputError (VERSION_INVALID)."""
+    """Return what versions compare by: numbers, then development, alpha, beta, candidate, release.
+
+    Raises InputError (VERSION_INVALID).
+    """
     match = _VERSION.match(version)
     if match is None:
         raise InputError("VERSION_INVALID", f"{version[:60]!r} is no version.")
@@ -72,7 +58,7 @@ def newest(offers: Iterable[Offer], kind: str, machine: str, libc: str, wanted: 
         for one in offers
         if (one.kind, one.machine, one.libc) == (kind, machine, libc) and _begins_with(one.version, wanted)
     ]
-    return max(fitting, key=lambda one: one.order, default=None)
+    return max(fitting, key=lambda one: order_of(one.version), default=None)
 
 
 def _begins_with(version: str, wanted: str) -> bool:

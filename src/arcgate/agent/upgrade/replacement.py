@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from arcgate.agent.errors import AzcmError
 from arcgate.agent.upgrade.commands import INSTALLERS, run
 from arcgate.agent.upgrade.installation import Installation
-from arcgate.agent.upgrade.offers import Offer
+from arcgate.core.package_offers import Offer
 
 LAUNCHED = ("azcmagent", "himdsd", "arcproxyd", "extd")
 UNITS = Path("etc/systemd/system")

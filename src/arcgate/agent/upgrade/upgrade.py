@@ -12,9 +12,10 @@ from pathlib import Path
 from arcgate.agent.errors import AzcmError, as_azcm
 from arcgate.agent.http import problem_of
 from arcgate.agent.upgrade.installation import Installation
-from arcgate.agent.upgrade.offers import Offer, newest, order_of, parse_offers
+from arcgate.agent.upgrade.offers import newest, order_of, parse_offers
 from arcgate.agent.upgrade.replacement import replace_archive, replace_package, require_version
 from arcgate.core.errors import InputError
+from arcgate.core.package_offers import Offer
 from arcgate.net.http_client import HttpClient
 from arcgate.wire.extension_signature import read_keys
 from arcgate.wire.package_index import require_signed
@@ -99,7 +100,7 @@ class Upgrade:
                 cause=f"installed is one of the kind {here.kind} for {here.machine} {here.libc}".rstrip(),
                 remedy="Ask the cloud's operator to offer it, or run the cloud's installer.",
             )
-        is_older = offer.order < order_of(here.version)
+        is_older = order_of(offer.version) < order_of(here.version)
         return None if offer.version == here.version or (is_older and not wanted) else offer
 
     async def _fetch(self, offer: Offer, folder: Path) -> Path:

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arcgate.agent.upgrade.offers import Offer, newest, order_of, parse_offers
+from arcgate.agent.upgrade.offers import newest, order_of, parse_offers
 from arcgate.core.errors import InputError
+from arcgate.core.package_offers import Offer
 
 SHA = "0" * 64
 ORDERED = [
