@@ -68,7 +68,8 @@ def test_content_must_have_size_and_digest_of_the_description() -> None:
 def test_a_list_leaves_out_what_is_no_package() -> None:
     good = sign_package(ONE, KEY).to_json()
     assert parse_list({"packages": [5, {}, {"description": 1}, good]}) == [SignedPackage.from_json(good)]
-    for document in (None, [], {"packages": 5}):
+    bad: tuple[object, ...] = (None, [], {"packages": 5})
+    for document in bad:
         with pytest.raises(InputError):
             parse_list(document)
 

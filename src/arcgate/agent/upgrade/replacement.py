@@ -102,6 +102,8 @@ def _make_launchers(fresh: Path) -> None:
     programs = fresh / "bin"
     programs.mkdir(exist_ok=True)
     for name in LAUNCHED:
+        if not (fresh / "launchers" / name).is_file():
+            continue  # older agents have fewer services
         text = (fresh / "launchers" / name).read_text(encoding="utf-8")
         (programs / name).write_text(f"#!{Path(sys.executable).resolve()} -IS\n{text}", encoding="utf-8")
         (programs / name).chmod(0o755)
