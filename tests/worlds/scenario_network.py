@@ -228,9 +228,10 @@ class Refusals:
 def refusals(net: ScenarioNetwork, workloads: Mapping[str, Workload], targets: Collection[str]) -> Refusals:
     """Switch all scenarios off, run their clients all at once, and ask the gateway for the targets."""
     net.allow(OWN_SET)
-    arrived = len(net.vendor.exchanges())
+    arrived, connections = len(net.vendor.exchanges()), len(net.stage.target.connections)
     lines = len(net.machine.proxy_log.splitlines())
     worked = [name for name, failure in run_all(net, workloads).items() if failure is None]
+    assert len(net.stage.target.connections) == connections
     answers = net.ask_gateway(*targets)
 
     def recorded() -> dict[str, str]:
