@@ -30,6 +30,7 @@ PROVOKED: dict[int, tuple[str, str]] = {
     23: (_CLI, "test_what_does_not_exist_is_azcm0023"),
     26: (_CONNECT, "test_an_unreachable_cloud_is_azcm0026_naming_the_hop"),
     27: (_CLI, "test_add_and_remove_together_are_azcm0027"),
+    28: (_CLI, "test_a_key_in_a_tpm_is_azcm0028"),
     41: (_CONNECT, "test_a_wrong_secret_is_azcm0041"),
     42: (_CONNECT, "test_a_missing_resource_group_that_may_not_be_created_is_named"),
     43: (_CONNECT, "test_a_refused_deletion_is_azcm0043_and_changes_nothing_here"),
@@ -52,11 +53,10 @@ PROVOKED: dict[int, tuple[str, str]] = {
 """File below tests/ and name of a test that ends with the code."""
 
 BY_FILES = "the command and the services share files and locks; there is no connection between them that could fail"
-NO_TPM = "keys are files, and no flag asks for a TPM"
+NO_TPM = "keys are files; the flag that asks for a TPM is refused by AZCM0028"
 
 NOT_PROVOKED: dict[int, str] = {
     5: "a log that can't be written loses lines, and never stops a command",
-    28: NO_TPM,
     45: "a resource with another key is never taken over: AZCM0044 says so before anything is sent",
     61: BY_FILES,
     64: BY_FILES,

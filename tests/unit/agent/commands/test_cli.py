@@ -428,7 +428,6 @@ def test_progress_is_for_terminals_alone() -> None:
         (("--automanage-profile", "/providers/x"), 3, "--automanage-profile"),
         (("--enable-automatic-upgrade",), 3, "azcmagent upgrade"),
         (("--service-principal-cert-thumbprint", "AB12"), 3, "--service-principal-cert FILE"),
-        (("--identity-key-store", "TPM"), 28, "--identity-key-store"),
         (("--use-azcli", "--use-device-code"), 27, "--use-azcli"),
         (("--use-aws-ec2-hostname", "--resource-name", "box"), 27, "Leave one of them out"),
         (("--private-link-scope", "/subscriptions/x"), 23, "privateLinkScopes"),
@@ -446,6 +445,12 @@ def test_flags_of_the_original_that_cannot_be_acted_on_are_refused_with_what_to_
 def test_a_file_of_flags_is_refused_as_the_flags_are(azcmagent: Run, tmp_path: Path) -> None:
     (tmp_path / "flags.yaml").write_text("enable-automatic-upgrade: true\n")
     assert azcmagent("connect", "--config", str(tmp_path / "flags.yaml")).code == 3
+
+
+def test_a_key_in_a_tpm_is_azcm0028(azcmagent: Run) -> None:
+    result = azcmagent("connect", "--identity-key-store", "TPM")
+    assert result.code == 28
+    assert "Leave --identity-key-store out" in result.output + result.errors
 
 
 def test_the_usual_key_store_may_be_named(azcmagent: Run) -> None:
