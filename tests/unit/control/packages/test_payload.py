@@ -1,9 +1,15 @@
 """The agent's package: what is in it, what is not, and that equal content makes equal bytes."""
 
 import io
+import os
+import shutil
 import tarfile
 from functools import cache
+from pathlib import Path
 
+import pytest
+
+import arcgate
 from arcgate.control.packages.installer import data_text
 from arcgate.control.packages.payload import build_archive, digest_line, required_distributions, this_package
 
@@ -19,8 +25,24 @@ def members() -> dict[str, tarfile.TarInfo]:
         return {member.name: member for member in opened}
 
 
-def test_the_same_installation_makes_the_same_bytes() -> None:
-    assert build_archive() == archive()
+def test_equal_installations_make_the_same_bytes_wherever_and_whenever_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Copies: the sources here may be edited while this runs.
+    first, second = tmp_path / "first/arcgate", tmp_path / "another/place/arcgate"
+    shutil.copytree(Path(arcgate.__file__).parent, first, ignore=shutil.ignore_patterns("__pycache__"))
+    for path in sorted(first.rglob("*.*"), reverse=True):
+        copy = second / path.relative_to(first)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, copy)
+        os.utime(copy, (1_000_000_000, 1_000_000_000))
+        copy.chmod(0o600)
+    made = []
+    for place in (first, second):
+        monkeypatch.setattr(arcgate, "__file__", str(place / "__init__.py"))
+        made.append(build_archive())
+    assert made[0] == made[1]
+    assert len(made[0]) > 1_000_000
 
 
 def test_the_agents_libraries_are_found_through_their_requirements() -> None:
