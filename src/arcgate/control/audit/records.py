@@ -42,7 +42,7 @@ def read_record(document: Any) -> dict[str, Any]:
     except TypeError as error:
         raise ValueError(str(error)) from None
     _require_types(record)
-    return _columns(record, _spool(document), _sequence(document))
+    return columns(record, _spool(document), _sequence(document))
 
 
 def _require_types(record: AuditRecord) -> None:
@@ -70,7 +70,8 @@ def _require_number(name: str, value: Any) -> None:
         raise ValueError(f"{name} must be a number that is not negative")
 
 
-def _columns(record: AuditRecord, spool: str, sequence: int) -> dict[str, Any]:
+def columns(record: AuditRecord, spool: str = "", sequence: int = 0) -> dict[str, Any]:
+    """Return the columns of the row for a good record; without a spool it is the control plane's own."""
     body = record.to_json()
     return {
         "tunnel_id": printable(record.tunnel_id, LONGEST_IDENTIFIER),

@@ -5,6 +5,7 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from arcgate.control.audit.records import columns
 from arcgate.control.store.models import AuditRow, MachineRow
 from arcgate.core.audit import AuditRecord, Event
 from arcgate.core.instances import Instances, describe_conflict
@@ -46,19 +47,4 @@ async def record_conflict(session: AsyncSession, machine_id: str, instances: Ins
         detail=describe_conflict(instances),
         policy_revision=0,
     )
-    session.add(
-        AuditRow(
-            tunnel_id=record.tunnel_id,
-            event=record.event.value,
-            time=now,
-            tenant_id=machine.tenant_id,
-            subscription_id=machine.subscription_id,
-            machine_id=machine.id,
-            machine=machine.key,
-            target="",
-            verdict="",
-            correlation_id="",
-            node=record.node,
-            body=record.to_json(),
-        )
-    )
+    session.add(AuditRow(**columns(record)))
