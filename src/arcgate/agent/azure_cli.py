@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import stat
 import sys
 from collections.abc import Mapping
@@ -45,7 +46,13 @@ class AzureCli:
         pipe, nothing = asyncio.subprocess.PIPE, asyncio.subprocess.DEVNULL
         try:
             process = await asyncio.create_subprocess_exec(
-                self.program, *arguments, stdin=nothing, stdout=pipe, stderr=pipe, env=dict(self.environment)
+                self.program,
+                *arguments,
+                stdin=nothing,
+                stdout=pipe,
+                stderr=pipe,
+                env=dict(self.environment),
+                start_new_session=True,
             )
         except OSError as error:
             raise _failed(error.strerror or "it can't be started") from None
@@ -53,14 +60,17 @@ class AzureCli:
         assert process.stderr is not None
         try:
             async with asyncio.timeout(LIMIT):
-                output, complaint = await asyncio.gather(_read(process.stdout), _read(process.stderr))
+                reads = (_read(one, process) for one in (process.stdout, process.stderr))
+                output, complaint = await asyncio.gather(*reads)
                 code = await process.wait()
         except TimeoutError:
             raise _failed(f"it did not answer in {LIMIT:g} s") from None
         finally:
             if process.returncode is None:
-                process.kill()
-                await process.wait()
+                _kill(process)
+                await process.communicate()  # a wait for the end alone would not see it while output is left
+        if len(output) > LARGEST_OUTPUT or len(complaint) > LARGEST_OUTPUT:
+            raise _failed(f"it wrote more than {LARGEST_OUTPUT} bytes")
         if code != 0:
             lines = complaint.decode(errors="replace").strip().splitlines()
             raise _failed(printable(lines[-1]) if lines else f"it ended with code {code}")
@@ -99,13 +109,23 @@ def _require_own(program: Path) -> None:
             )
 
 
-async def _read(stream: asyncio.StreamReader) -> bytes:
-    """Return all that comes; raises AzcmError 41 when that is too much."""
-    try:
-        await stream.readexactly(LARGEST_OUTPUT)
-    except asyncio.IncompleteReadError as error:
-        return error.partial
-    raise _failed(f"it wrote more than {LARGEST_OUTPUT} bytes")
+async def _read(stream: asyncio.StreamReader, process: asyncio.subprocess.Process) -> bytes:
+    """Return what comes, one byte more than LARGEST_OUTPUT at most; then the process is ended."""
+    taken = bytearray()
+    while piece := await stream.read(LARGEST_OUTPUT):
+        taken += piece[: LARGEST_OUTPUT + 1 - len(taken)]
+        if len(taken) > LARGEST_OUTPUT:
+            _kill(process)
+    return bytes(taken)
+
+
+def _kill(process: asyncio.subprocess.Process) -> None:
+    """End the program and what it has started: as a rule it is a script around another one."""
+    with contextlib.suppress(ProcessLookupError):
+        if sys.platform == "win32":
+            process.kill()
+        else:
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def _failed(cause: str) -> AzcmError:

@@ -59,11 +59,11 @@ async def test_an_answer_without_a_token_is_told(folder: Path, script: str) -> N
 
 async def test_a_program_that_hangs_is_ended(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(azure_cli, "LIMIT", 0.1)
-    assert "did not answer" in (await refused(program(folder, "exec sleep 1000"))).cause
+    assert "did not answer" in (await refused(program(folder, "sleep 1000; exit 0"))).cause
 
 
 async def test_a_program_that_writes_without_end_is_ended(folder: Path) -> None:
-    assert "more than" in (await refused(program(folder, "exec yes"))).cause
+    assert "more than" in (await refused(program(folder, "yes; exit 0"))).cause
 
 
 async def test_a_program_that_cannot_be_run_is_told(folder: Path) -> None:
