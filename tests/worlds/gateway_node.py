@@ -18,6 +18,7 @@ from uuid import uuid4
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from arcgate.agent.paths import AgentPaths
 from arcgate.control.authority.certificates import MachineIdentity, issue_machine, make_root, serial_of
 from arcgate.core.audit import AuditRecord, Event
 from arcgate.core.catalogue import shipped_catalogue
@@ -40,6 +41,7 @@ from arcgate.gateway.spool import Spool
 from arcgate.gateway.tunnelling import Tunnelling
 from arcgate.gateway.tunnels import OpenTunnels
 from arcgate.net.dialer import dial
+from arcgate.net.files import write_file
 from arcgate.net.listener import Listener, listen
 from arcgate.net.streams import ByteStream, SocketStream
 from arcgate.net.tls import TlsStream, server_context
@@ -252,6 +254,13 @@ class GatewayNode:
         certificate, serial = self.machines.issue(machine_id, **options)
         self.publish_machine(machine_id)
         return Client(self, certificate, machine_id, serial)
+
+    def take_in(self, paths: AgentPaths) -> None:
+        """Make an agent's folder that of a machine that is known and associated."""
+        client = self.enrol()
+        assert client.certificate is not None
+        for file in (paths.machine_certificate, paths.machine_key):
+            write_file(file, client.certificate.read_bytes())
 
     def stranger(self) -> "Client":
         """Return a client without a certificate."""

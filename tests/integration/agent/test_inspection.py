@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 from wsproto.connection import Connection, ConnectionType
@@ -16,7 +15,7 @@ from arcgate.core.audit import Event
 from arcgate.core.errors import Hop, HopError
 from arcgate.core.names import parse_target
 from arcgate.core.verdicts import Reason
-from arcgate.net.files import read_json, write_file, write_json
+from arcgate.net.files import read_json, write_json
 from arcgate.net.messages import MessageStream
 from arcgate.wire.claims import PROCESS_FIELD
 from arcgate.wire.messages import MessageCodec
@@ -72,11 +71,7 @@ async def enterprise(authority: Authority, tmp_path: Path) -> AsyncIterator[Ente
     ):
         place = f"127.0.0.1:{echoing}"
         node.publish_endpoints(place)
-        machine_id = str(uuid4())
-        certificate, _ = node.machines.issue(machine_id)
-        node.publish_machine(machine_id)
-        for file in (machine.paths.machine_certificate, machine.paths.machine_key):
-            write_file(file, certificate.read_bytes())
+        node.take_in(machine.paths)
         machine.set_goal(place, port=port, host=NAME)
         yield Enterprise(machine, middle, node, place, inspection.file, port)
 

@@ -5,13 +5,11 @@ import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 
 from arcgate.agent.proxy import callers
 from arcgate.core.audit import Event
-from arcgate.net.files import write_file
 from arcgate.net.socket_owners import SocketOwners
 from arcgate.wire.claims import PROCESS_FIELD
 from worlds.agent_machine import AgentMachine, agent_machine, echo, read_all, target
@@ -51,11 +49,7 @@ async def place(authority: Authority, tmp_path: Path, request: pytest.FixtureReq
     ):
         where = f"127.0.0.1:{port}"
         node.publish_endpoints(where)
-        machine_id = str(uuid4())
-        certificate, _ = node.machines.issue(machine_id)
-        node.publish_machine(machine_id)
-        for file in (machine.paths.machine_certificate, machine.paths.machine_key):
-            write_file(file, certificate.read_bytes())
+        node.take_in(machine.paths)
         machine.set_goal(where, port=node.port, host=NAME)
         yield Place(machine, node, where, port)
 

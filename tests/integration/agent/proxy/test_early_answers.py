@@ -6,14 +6,12 @@ import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 
 from arcgate.core.audit import Event
 from arcgate.core.hand_over import HandOverMode
 from arcgate.net.channel import ChannelTunnel
-from arcgate.net.files import write_file
 from arcgate.net.listener import Listener, listen
 from arcgate.net.streams import SocketStream, StreamReset
 from arcgate.net.tls import TlsStream, server_context
@@ -233,11 +231,7 @@ async def node(authority: Authority, tmp_path: Path) -> AsyncIterator[GatewayNod
 async def test_a_dial_that_fails_after_an_early_answer_is_in_the_audit_with_its_reason(
     machine: AgentMachine, node: GatewayNode
 ) -> None:
-    machine_id = str(uuid4())
-    certificate, _ = node.machines.issue(machine_id)
-    node.publish_machine(machine_id)
-    for place in (machine.paths.machine_certificate, machine.paths.machine_key):
-        write_file(place, certificate.read_bytes())
+    node.take_in(machine.paths)
     async with target(echo) as port:
         works, fails = f"works.example.com:{port}", f"fails.example.com:{port}"
         node.publish_endpoints(works, fails)

@@ -7,13 +7,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 
 from arcgate.core.audit import AuditRecord, Event
 from arcgate.core.hand_over import HandOverMode
-from arcgate.net.files import write_file
 from arcgate.net.streams import PrefixedStream, SocketStream
 from worlds.agent_machine import AgentMachine, address, agent_machine, target
 from worlds.authority import Authority
@@ -63,11 +61,7 @@ def inside(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> In
 @pytest.fixture
 async def way(tmp_path: Path, authority: Authority) -> AsyncIterator[Way]:
     async with gateway_node(authority, tmp_path) as node, agent_machine(tmp_path / "machine", authority) as machine:
-        machine_id = str(uuid4())
-        certificate, _ = node.machines.issue(machine_id)
-        node.publish_machine(machine_id)
-        for place in (machine.paths.machine_certificate, machine.paths.machine_key):
-            write_file(place, certificate.read_bytes())
+        node.take_in(machine.paths)
         node.resolver.addresses[NAME] = [address("127.0.0.1")]
         yield Way(machine, node)
 
