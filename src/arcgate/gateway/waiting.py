@@ -23,6 +23,9 @@ from arcgate.wire.incoming import (
     parse_answer,
 )
 
+MOST_CHANNELS = 4
+"""Channels on which one machine waits; of more the oldest is let go. Agents need one, and a second for a moment."""
+
 
 @dataclass(eq=False, slots=True)
 class WaitingMachine:
@@ -129,7 +132,10 @@ class WaitingMachines:
     def add(self, machine: WaitingMachine) -> None:
         """Let a machine be found."""
         name = machine.certificate.identity.machine_id
-        self._machines.setdefault(name, []).append(machine)
+        channels = self._machines.setdefault(name, [])
+        channels.append(machine)
+        if len(channels) > MOST_CHANNELS:
+            channels.pop(0).dismiss()
         for wanted in self._wanted.pop(name, []):
             if not wanted.done():
                 wanted.set_result(None)

@@ -3,7 +3,7 @@
 import asyncio
 import math
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -12,7 +12,7 @@ from arcgate.core.policy import Identity
 from arcgate.core.verdicts import Reason
 from arcgate.gateway.identity import Certificate
 from arcgate.gateway.outbound import Refused
-from arcgate.gateway.waiting import WaitingMachine, WaitingMachines
+from arcgate.gateway.waiting import MOST_CHANNELS, WaitingMachine, WaitingMachines
 from arcgate.net.streams import StreamReset
 from arcgate.net.tasks import cancel, spawn
 from arcgate.wire.incoming import OPENED, PONG, OpenRequest, format_declined, format_ping
@@ -192,3 +192,12 @@ async def test_a_machine_that_goes_while_it_is_asked_is_told_of_as_a_reset() -> 
     with pytest.raises(StreamReset):
         await opening
     await asyncio.wait_for(keeping, 5)
+
+
+async def test_a_machine_does_not_fill_the_gateway_with_channels() -> None:
+    machines = WaitingMachines()
+    async with AsyncExitStack() as stack:
+        made = [await stack.enter_async_context(waiting(machines)) for _ in range(MOST_CHANNELS + 1)]
+        await until(made[0][1].done)
+        assert len(machines) == MOST_CHANNELS
+        assert not any(task.done() for _, task in made[1:])
