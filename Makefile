@@ -6,7 +6,7 @@ PYTEST := $(BIN)/python -m pytest --durations=10 --durations-min=1
 # Test files run side by side; each one stays with one worker, which shares its expensive surroundings.
 WORKERS ?= 2
 PARALLEL := -n $(WORKERS) --dist loadfile
-SCRIPTS := scripts/setup-venv scripts/install-test-packages scripts/install-azure-clients scripts/install-inspecting-proxy scripts/build-packages scripts/build-extensions scripts/make-bare-system .ci/run \
+SCRIPTS := scripts/setup-venv scripts/install-test-packages scripts/install-azure-clients scripts/install-inspecting-proxy scripts/build-packages scripts/compare-builds scripts/build-extensions scripts/make-bare-system .ci/run \
 	$(wildcard packaging/*.sh)
 LOCK := uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"

@@ -7,6 +7,9 @@ from arcgate.core.configuration import Configuration
 from arcgate.core.errors import Place
 
 
+ACME = {"directory": "https://acme.example/directory", "terms_agreed": True}
+
+
 def findings(document: dict[str, Any]) -> list[str]:
     configuration = Configuration.model_validate(document)
     errors = find_contradictions(configuration, lambda path: Place("file", 1, ".".join(path)))
@@ -16,6 +19,7 @@ def findings(document: dict[str, Any]) -> list[str]:
 
 def test_the_defaults_agree_with_each_other() -> None:
     assert findings({}) == []
+    assert findings({"acme": ACME}) == []
 
 
 @pytest.mark.parametrize(
@@ -31,6 +35,11 @@ def test_the_defaults_agree_with_each_other() -> None:
         ({"listen": {"addresses": ["::", "::"]}}, "listen.addresses"),
         ({"tls": {"certificate_file": "/x.pem"}}, "tls.certificate_file"),
         ({"tls": {"key_file": "/x.pem"}}, "tls.key_file"),
+        ({"acme": {**ACME, "directory": "http://acme.example/directory"}}, "acme.directory"),
+        ({"acme": {**ACME, "terms_agreed": False}}, "acme.terms_agreed"),
+        ({"acme": {**ACME, "email": "admin"}}, "acme.email"),
+        ({"acme": {**ACME, "retry_first": 3600, "retry_longest": 60}}, "acme.retry_longest"),
+        ({"acme": ACME, "tls": {"certificate_file": "/x.pem", "key_file": "/x.pem"}}, "acme.directory"),
         ({"database": {"url": "mysql://x/y"}}, "database.url"),
         ({"control": {"heartbeat_interval": 900, "disconnected_after": 900}}, "control.disconnected_after"),
         ({"identity": {"issuer": "login.example", "audience": "x"}}, "identity.issuer"),

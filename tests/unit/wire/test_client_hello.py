@@ -222,3 +222,20 @@ def test_the_alert_is_one_that_tls_clients_understand() -> None:
     with pytest.raises(ssl.SSLError) as caught:
         client.do_handshake()
     assert "UNRECOGNIZED_NAME" in (caught.value.reason or "")
+
+
+@pytest.mark.parametrize("protocols", [(), ("acme-tls/1",), ("h2", "http/1.1")])
+def test_offered_protocols_are_told_in_their_order(protocols: tuple[str, ...]) -> None:
+    found = read(hello(protocols=protocols))
+    assert found is not None
+    assert found.protocols == tuple(one.encode() for one in protocols)
+
+
+def test_a_list_of_protocols_that_contradicts_itself_is_an_error_only_for_who_asks() -> None:
+    data = hello(protocols=("acme-tls/1",))
+    place = data.index(b"\x00\x0b\x0aacme-tls/1")
+    found = read(data[: place + 2] + b"\x0b" + data[place + 3 :])
+    assert found is not None
+    assert found.server_name == "abc.gw.cloud.example"
+    with pytest.raises(HelloError):
+        _ = found.protocols
