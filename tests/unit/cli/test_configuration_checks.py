@@ -6,7 +6,6 @@ from arcgate.cli.configuration_checks import find_contradictions
 from arcgate.core.configuration import Configuration
 from arcgate.core.errors import Place
 
-
 ACME = {"directory": "https://acme.example/directory", "terms_agreed": True}
 
 
