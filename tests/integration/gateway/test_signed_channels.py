@@ -11,22 +11,19 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from arcgate.core.audit import Authentication, Event
+from arcgate.core.incoming import WAITING, machine_target
 from arcgate.core.verdicts import EndReason, Reason
-from arcgate.net.streams import ByteStream, StreamReset
+from arcgate.net.streams import StreamReset
 from arcgate.wire.claims import PROCESS_FIELD
 from arcgate.wire.heads import ResponseHead
+from arcgate.wire.incoming import OPENED
 from worlds.authority import Authority
-from worlds.gateway_node import Client, GatewayNode, Machines, connect_request, gateway_node, target
+from worlds.gateway_node import Client, GatewayNode, Machines, connect_request, gateway_node, read_head, target
 from worlds.signed_client import SignedChannelOpener, SignedClient, key_of
+from worlds.sockets import echo
 from worlds.waiting import until
 
 pytestmark = pytest.mark.anyio
-
-
-async def echo(stream: ByteStream) -> None:
-    while data := await stream.receive():
-        await stream.send(data)
-    await stream.end()
 
 
 @pytest.fixture
@@ -292,3 +289,36 @@ async def test_channels_that_are_open_do_not_count_as_tunnels(
     assert len(node.open_tunnels) == 1
     await carry(channel, b"x")
     await until(lambda: len(node.open_tunnels) == 0)
+
+
+async def test_a_machine_waits_for_incoming_connections_on_a_signed_channel_too(
+    node: GatewayNode, opener: SignedChannelOpener
+) -> None:
+    client = node.enrol()
+    node.grants.known["good"] = "ann 1"
+    channel = await opener.open(client)
+    assert (await channel.ask(WAITING.authority)).status == 200
+    waiting = channel.tunnel()
+    assert (await waiting.receive()).startswith(b"ping ")
+    visitor = await node.stranger().open()
+    await visitor.send(connect_request(machine_target(client.machine_id, 22).authority, Arcgate_Grant="good"))
+    assert (await waiting.receive()).startswith(b"open 22 ")
+    await waiting.send(OPENED + b"SSH-2.0")
+    head, rest = await read_head(visitor)
+    assert head.status == 200
+    assert rest or await visitor.receive() == b"SSH-2.0"
+    assert node.records(Event.START)[0].authentication == "signature"
+    node.publish_gateway(signedChannels=False)
+    with pytest.raises(StreamReset):
+        await visitor.receive()
+    await visitor.close()
+    assert (await node.wait_for_record(Event.END)).reason == EndReason.SIGNED_CHANNEL_NOT_ALLOWED
+
+
+async def test_nobody_waits_in_a_machine_s_name_without_its_proof(
+    node: GatewayNode, opener: SignedChannelOpener
+) -> None:
+    channel = await opener.open(node.enrol())
+    head = await channel.ask(WAITING.authority, proof="1." + "A" * 86)
+    assert reason_of(head) == Reason.PROOF_INVALID
+    assert len(node.incoming.machines) == 0
