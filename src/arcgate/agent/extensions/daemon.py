@@ -104,6 +104,7 @@ class ExtensionDaemon:
             for keeper, _ in self._keepers.values():
                 keeper.bell.set()
         self._settings_seen = settings_now
+        self.world.board.store()
         for keeper, _ in self._keepers.values():
             keeper.look()
         for name in [name for name, (keeper, _) in self._keepers.items() if keeper.is_over]:

@@ -27,11 +27,15 @@ METADATA = "http://localhost:{port}"
 
 @dataclass(slots=True)
 class StatusBoard:
-    """Keeps state/extension-status.json; a status that says the same keeps its time."""
+    """Keeps state/extension-status.json; a status that says the same keeps its time.
+
+    What can't be written is written with the next status, or at the next look: a full disk ends nobody's care.
+    """
 
     paths: AgentPaths
     clock: Callable[[], datetime]
     _statuses: dict[str, ExtensionStatus] = field(default_factory=dict)
+    _is_stored: bool = True
 
     def show(self, status: ExtensionStatus) -> None:
         """Report an extension."""
@@ -48,8 +52,20 @@ class StatusBoard:
         if self._statuses.pop(name.lower(), None) is not None:
             self._write()
 
+    def store(self) -> None:
+        """Write what could not be written before."""
+        if not self._is_stored:
+            self._write()
+
     def _write(self) -> None:
-        write_extension_statuses(self.paths, [self._statuses[key] for key in sorted(self._statuses)])
+        try:
+            write_extension_statuses(self.paths, [self._statuses[key] for key in sorted(self._statuses)])
+        except OSError as error:
+            if self._is_stored:
+                _log.error("the extensions' statuses can't be written", cause=str(error))
+            self._is_stored = False
+        else:
+            self._is_stored = True
 
 
 @dataclass(slots=True)

@@ -436,6 +436,21 @@ async def test_what_another_identity_installed_goes_first(machine: Machine, tmp_
     assert (tmp_path / "calls").read_text().splitlines() == words
 
 
+async def test_a_status_that_can_not_be_written_is_written_later(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    machine.host.offer("1.0")
+    with monkeypatch.context() as patch:
+        patch.setattr("arcgate.agent.extensions.surroundings.write_extension_statuses", full)
+        await machine.want(1)
+    assert not machine.paths.extension_statuses.exists()
+    machine.keeper.world.board.store()
+    assert machine.status.state is ExtensionState.SUCCEEDED
+
+
 def test_a_folder_that_others_may_write_is_not_used(machine: Machine) -> None:
     folder = machine.paths.home / "extensions"
     folder.chmod(0o777)
