@@ -26,6 +26,7 @@ from arcgate.net.logs import configure_logging
 from arcgate.net.streams import ByteStream, SocketStream, StreamReset
 from worlds.authority import Authority
 from worlds.fake_gateway import LOOPBACK, NAME
+from worlds.sockets import echo as echo
 
 PATIENCE = 10.0
 """Seconds until what should come is taken for something that never will."""
@@ -224,13 +225,6 @@ async def target(handle: Callable[[SocketStream], Awaitable[None]]) -> AsyncIter
         yield int(listening.getsockname()[1])
     finally:
         await listener.stop(0)
-
-
-async def echo(stream: ByteStream) -> None:
-    """Send back what comes, and end when it ends."""
-    while data := await stream.receive():
-        await stream.send(data)
-    await stream.end()
 
 
 def address(text: str) -> Address:

@@ -1,6 +1,8 @@
-"""Connected sockets on loopback."""
+"""Connected sockets on loopback, and what services of tests do with them."""
 
 import socket
+
+from arcgate.net.streams import ByteStream
 
 
 def connected_sockets(family: socket.AddressFamily = socket.AF_INET) -> tuple[socket.socket, socket.socket]:
@@ -11,3 +13,10 @@ def connected_sockets(family: socket.AddressFamily = socket.AF_INET) -> tuple[so
         client = socket.create_connection(listening.getsockname()[:2])
         server, _ = listening.accept()
     return client, server
+
+
+async def echo(stream: ByteStream) -> None:
+    """Send back what comes, and end when it ends."""
+    while data := await stream.receive():
+        await stream.send(data)
+    await stream.end()

@@ -18,6 +18,7 @@ from arcgate.wire.connect import HAND_OVER_FIELD
 from arcgate.wire.frames import FRAMES_FIELD, FRAMES_VERSION
 from worlds.authority import Authority
 from worlds.gateway_node import GatewayNode, connect_request, gateway_node, read_head, target
+from worlds.sockets import echo
 from worlds.waiting import until
 
 pytestmark = pytest.mark.anyio
@@ -35,12 +36,6 @@ def mode(request: pytest.FixtureRequest) -> HandOverMode:
 async def node(authority: Authority, tmp_path: Path, mode: HandOverMode) -> AsyncIterator[GatewayNode]:
     async with gateway_node(authority, tmp_path, hand_over=HandOverPolicy(mode)) as running:
         yield running
-
-
-async def echo(stream: ByteStream) -> None:
-    while data := await stream.receive():
-        await stream.send(data)
-    await stream.end()
 
 
 def offer(authority: str, **fields: str) -> bytes:

@@ -13,14 +13,9 @@ from arcgate.net.streams import ByteStream, StreamReset
 from arcgate.net.tasks import spawn
 from worlds.authority import Authority
 from worlds.gateway_node import gateway_node, target
+from worlds.sockets import echo
 
 pytestmark = pytest.mark.anyio
-
-
-async def echo(stream: ByteStream) -> None:
-    while data := await stream.receive():
-        await stream.send(data)
-    await stream.end()
 
 
 async def read_to_end(stream: ByteStream) -> None:

@@ -29,6 +29,7 @@ from worlds.gateway_node import (
     read_head,
     target,
 )
+from worlds.sockets import echo
 from worlds.waiting import until
 
 LOOPBACK = ip_network("127.0.0.0/8")
@@ -40,12 +41,6 @@ pytestmark = pytest.mark.anyio
 async def node(authority: Authority, tmp_path: Path) -> AsyncIterator[GatewayNode]:
     async with gateway_node(authority, tmp_path) as running:
         yield running
-
-
-async def echo(stream: ByteStream) -> None:
-    while data := await stream.receive():
-        await stream.send(data)
-    await stream.end()
 
 
 def settings(node: GatewayNode, *features: str, **policy: Any) -> None:

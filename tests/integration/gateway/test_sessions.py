@@ -22,6 +22,7 @@ from arcgate.net.streams import ByteStream, StreamReset
 from arcgate.net.tls import TlsStream, server_context
 from worlds.authority import Authority
 from worlds.gateway_node import NAME, PREFIX, Client, GatewayNode, connect_request, gateway_node, read_head, target
+from worlds.sockets import echo
 from worlds.waiting import until
 
 pytestmark = pytest.mark.anyio
@@ -33,12 +34,6 @@ QUICK = Timeouts(handshake=0.5, head=0.5, channel_idle=0.5)
 async def node(authority: Authority, tmp_path: Path) -> AsyncIterator[GatewayNode]:
     async with gateway_node(authority, tmp_path) as running:
         yield running
-
-
-async def echo(stream: ByteStream) -> None:
-    while data := await stream.receive():
-        await stream.send(data)
-    await stream.end()
 
 
 async def digest_after_upload(stream: ByteStream) -> None:
