@@ -34,7 +34,7 @@ test-unit: setup ## Run the unit tests
 test-integration: setup test-packages azure-clients extensions ## Run the tests with sockets and databases on loopback
 	$(PYTEST) $(PARALLEL) tests/integration
 
-test-net: setup test-packages azure-clients inspecting-proxy ## Run the tests in networks of namespaces (as root)
+test-net: setup test-packages azure-clients inspecting-proxy extensions ## Run the tests in networks of namespaces (as root)
 	@scripts/make-bare-system >/dev/null
 	$(PYTEST) tests/net
 
