@@ -226,7 +226,7 @@ async def test_the_waiting_goes_through_the_enterprise_proxy(pair: Pair) -> None
         pair.machine.set(proxy_url=proxy.url)
         pair.allow(port)
         await talk(await pair.connect(port))
-        assert [head.target for head in proxy.heads][0] == f"127.0.0.1:{pair.node.port}".encode()
+        assert proxy.heads[0].target == f"127.0.0.1:{pair.node.port}".encode()
 
 
 async def test_the_machine_comes_back_to_a_gateway_that_let_it_go(pair: Pair) -> None:

@@ -374,7 +374,8 @@ async def test_a_server_of_another_authority_is_not_believed(site: Site, tmp_pat
 
 
 async def test_wget_serves_where_there_is_no_curl_and_without_openssl_it_says_what_is_not_verified(
-    site: Site, tmp_path: Path) -> None:
+    site: Site, tmp_path: Path
+) -> None:
     script, root = await downloaded_installer(site, tmp_path), tmp_path / "root"
     tools = path_without(tmp_path / "tools", "curl", "openssl")
     code, out, err = await run("sh", str(script), "--root", str(root), PATH=str(tools))
