@@ -99,8 +99,8 @@ def test_a_sensor_with_a_proxy_setting_of_its_own_gets_signatures_and_sends_samp
     scene.is_carried_only_while_on()
 
 
-@pytest.mark.scenario("UpdateManager", {"packages.microsoft.com": "apt", "*": "curl"})
-def test_apt_reads_a_signed_repository_and_fetches_a_package(scene: Scene) -> None:
+@pytest.mark.scenario("UpdateManager", {"packages.microsoft.com": "apt, dnf", "*": "curl"})
+def test_apt_and_dnf_verify_repositories_and_fetch_packages(scene: Scene) -> None:
     scene.is_carried_only_while_on()
 
 

@@ -20,6 +20,21 @@ from worlds.vendor import registry
 PACKAGE = "arcgate-sample"
 GREETING = b"carried through the gateway\n" * 20_000
 """What the image's layer and the package hold."""
+SPECIFICATION = f"""\
+Name: {PACKAGE}
+Version: 1.0
+Release: 1
+Summary: a package
+License: MIT
+BuildArch: noarch
+%description
+a package
+%install
+mkdir -p %{{buildroot}}/opt
+seq 100000 > %{{buildroot}}/opt/greeting
+%files
+/opt/greeting
+"""
 
 
 @dataclass
@@ -37,6 +52,8 @@ class Vendor:
             (self.goods / name).mkdir(parents=True)
         _make_image(self.goods / "image")
         self._make_packages()
+        self._make_rpms()
+        self._sign()
         self.host.run(
             "git", "init", "--quiet", "--bare", "--initial-branch", "main", str(self.goods / "git/team/_git/code")
         ).succeeded()
@@ -57,6 +74,11 @@ class Vendor:
         """The public key that packages are signed with."""
         return self.goods / "packages/key.gpg"
 
+    @property
+    def armoured_key(self) -> Path:
+        """The same, as rpm takes it."""
+        return self.goods / "packages/key.asc"
+
     def exchanges(self, *names: str) -> list[Mapping[str, Any]]:
         """Return the notes of exchanges with these names, or of all."""
         lines = self._log.read_text().splitlines() if self._log.exists() else []
@@ -71,6 +93,11 @@ class Vendor:
     def package_digest(self) -> str:
         """SHA-256 of the package's file."""
         return hashlib.sha256(self._package.read_bytes()).hexdigest()
+
+    @property
+    def rpm_digest(self) -> str:
+        """SHA-256 of the package's file for rpm."""
+        return hashlib.sha256((self.goods / f"packages/rpm/{PACKAGE}.rpm").read_bytes()).hexdigest()
 
     def head_of_repository(self) -> str:
         """Return the commit that the repository's branch is at."""
@@ -102,10 +129,19 @@ class Vendor:
         (self.goods / "packages/Packages").write_bytes(index)
         sums = f"SHA256:\n {hashlib.sha256(index).hexdigest()} {len(index)} Packages\n"
         (self.goods / "packages/Release").write_text(f"Suite: stable\nDate: {formatdate(usegmt=True)}\n{sums}")
-        self._sign(self.goods / "packages")
 
-    def _sign(self, folder: Path) -> None:
-        home = self.host.folder / "keys"
+    def _make_rpms(self) -> None:
+        """Make the same for the other family of systems."""
+        folder, name = self.goods / "packages/rpm", "%%{NAME}.rpm"
+        specification = self.host.folder / "sample.spec"
+        specification.write_text(SPECIFICATION)
+        places = {"_topdir": self.host.folder / "rpmbuild", "_rpmdir": folder, "_build_name_fmt": name}
+        definitions = [word for key, value in places.items() for word in ("--define", f"{key} {value}")]
+        self.host.run("rpmbuild", "--quiet", "-bb", *definitions, str(specification)).succeeded()
+        self.host.run("createrepo_c", "--quiet", str(folder)).succeeded()
+
+    def _sign(self) -> None:
+        home, folder = self.host.folder / "keys", self.goods / "packages"
         home.mkdir(mode=0o700)
 
         def gpg(*arguments: str) -> None:
@@ -113,7 +149,9 @@ class Vendor:
 
         gpg("--passphrase", "", "--quick-generate-key", "packages@vendor.example", "ed25519", "sign", "never")
         gpg("--output", str(folder / "InRelease"), "--clearsign", str(folder / "Release"))
+        gpg("--armor", "--detach-sign", str(folder / "rpm/repodata/repomd.xml"))
         gpg("--output", str(self.key_ring), "--export")
+        gpg("--output", str(self.armoured_key), "--armor", "--export")
 
 
 def vendor(host: Host, names: Iterable[str], authority: Authority) -> Vendor:

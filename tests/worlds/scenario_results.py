@@ -40,14 +40,19 @@ def claims(marks: Iterable[ScenarioMark]) -> dict[str, dict[str, Any]]:
 
 
 def recorded(marks: Iterable[ScenarioMark], passed: Mapping[str, bool], date: str) -> dict[str, dict[str, Any]]:
-    """Return new results: of scenarios whose tests have all run, from `passed` (by test); of others, what was."""
+    """Return new results, from what has passed by test; tests that did not run keep the result that they had."""
+    before = committed()
+    known = {test: one["result"] == "passed" for one in before.values() for test in one["tests"]}
     results = {}
     for scenario, claim in claims(marks).items():
-        if set(claim["tests"]) <= passed.keys():
-            result = "passed" if all(passed[test] for test in claim["tests"]) else "failed"
-            results[scenario] = {"result": result, "date": date, **claim}
-        elif scenario in committed():
-            results[scenario] = committed()[scenario]
+        outcomes = [{**known, **passed}.get(test) for test in claim["tests"]]
+        if None not in outcomes:
+            ran = passed.keys() & set(claim["tests"]) or scenario not in before
+            facts = {
+                "result": "passed" if all(outcomes) else "failed",
+                "date": date if ran else before[scenario]["date"],
+            }
+            results[scenario] = {**facts, **claim}
     return results
 
 

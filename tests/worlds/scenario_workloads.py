@@ -73,6 +73,7 @@ def defender(net: ScenarioNetwork) -> None:
 def updates(net: ScenarioNetwork) -> None:
     """Get updates as Linux machines do, and ask the names that Windows asks, some by plain HTTP."""
     apt(net)
+    dnf(net)
     targets = [target_of(one.text) for one in scenario_named("UpdateManager").endpoints]
     answers = net.reach(*targets)
     assert answers.pop("packages.microsoft.com:443") == 404
@@ -107,6 +108,34 @@ def apt(net: ScenarioNetwork) -> None:
     apt_get("install", "--download-only", PACKAGE).succeeded()
     (package,) = (root / "var/cache/apt/archives").glob("*.deb")
     assert hashlib.sha256(package.read_bytes()).hexdigest() == net.vendor.package_digest
+
+
+def dnf(net: ScenarioNetwork) -> None:
+    """Verify the signed index of another repository and fetch a package by dnf, with folders of its own."""
+    root = net.new_folder()
+    settings = {
+        "[main]": "",
+        "reposdir": root / "repositories",
+        "cachedir": root / "cache",
+        "persistdir": root / "state",
+        "logdir": root,
+        "proxy": ARC_PROXY,
+        "sslcacert": net.ca,
+        "retries": 1,
+        "[vendor]": "",
+        "name": "vendor",
+        "baseurl": "https://packages.microsoft.com/rpm",
+        "repo_gpgcheck": 1,
+        "gpgcheck": 0,
+        "gpgkey": f"file://{net.vendor.armoured_key}",
+    }
+    lines = (name if name.startswith("[") else f"{name}={value}" for name, value in settings.items())
+    configuration = net.new_file("\n".join((*lines, "")).encode())
+    where = ("--config", str(configuration), "--installroot", str(root / "system"), "--releasever", "1")
+    fetch = ("install", "--downloadonly", "--downloaddir", str(root / "packages"), PACKAGE)
+    net.machine.host.run("dnf", "--quiet", "--assumeyes", *where, *fetch).succeeded()
+    (package,) = (root / "packages").glob("*.rpm")
+    assert hashlib.sha256(package.read_bytes()).hexdigest() == net.vendor.rpm_digest
 
 
 def sql(net: ScenarioNetwork) -> None:

@@ -177,6 +177,7 @@ def test_monitor_mode_ends_sessions_and_lets_nobody_in(ready: SandboxProcess, se
         configure(ready, "config.mode", "full")
 
 
+@pytest.mark.scenario("AdminCenter", {"the gateway's own name": "a TCP client by arcgate tcp-proxy"})
 def test_any_allowed_port_can_be_had_on_the_operator_s_loopback(ready: SandboxProcess, server: SshServer) -> None:
     with socket.create_server(("127.0.0.1", 0)) as service, socket.create_server(("127.0.0.1", 0)) as probe:
         port, own = service.getsockname()[1], probe.getsockname()[1]
