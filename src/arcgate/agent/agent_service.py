@@ -159,12 +159,15 @@ class AgentService:
         return answer
 
     async def _send_once(self, method: str, path: str, document: Any, timeout: float) -> Answer:
-        assertion = self.key.assertion(self.machine_id, self.clock() + self.clock_offset)
+        def headers() -> dict[str, str]:  # an assertion is good for one sending
+            assertion = self.key.assertion(self.machine_id, self.clock() + self.clock_offset)
+            return {"Authorization": f"Bearer {assertion}"}
+
         return await self.http.request_json(
             method,
             f"{self.endpoint}/machine/{self.machine_id}/{path}",
             document,
-            headers={"Authorization": f"Bearer {assertion}"},
+            headers=headers,
             timeout=timeout,
         )
 

@@ -23,6 +23,9 @@ from arcgate.net.streams import ByteStream, StreamReset, close_gently
 LARGEST_ANSWER = 64 * 1024 * 1024
 """Bytes of an answer's body, unless the caller sets its own bound."""
 
+Headers = Mapping[str, str] | Callable[[], Mapping[str, str]]
+"""Header fields; a function is asked each time that the request is sent, for fields that are good for one sending."""
+
 OpenStream = Callable[[Target], Awaitable[ByteStream]]
 """Opens a plain byte stream to a target, by whatever way; raises HopError."""
 
@@ -65,7 +68,7 @@ class HttpClient:
         method: str,
         url: str,
         *,
-        headers: Mapping[str, str] | None = None,
+        headers: Headers | None = None,
         body: bytes = b"",
         timeout: float = 30,
         largest_answer: int = LARGEST_ANSWER,
@@ -84,15 +87,17 @@ class HttpClient:
         url: str,
         document: Any = None,
         *,
-        headers: Mapping[str, str] | None = None,
+        headers: Headers | None = None,
         timeout: float = 30,
     ) -> Answer:
         """Send a document as JSON (none: no body) and return the answer; see `request`."""
         body = b"" if document is None else json.dumps(document).encode()
         kind = {} if document is None else {"Content-Type": "application/json"}
-        return await self.request(
-            method, url, headers={"Accept": "application/json", **kind, **(headers or {})}, body=body, timeout=timeout
-        )
+
+        def all_headers() -> Mapping[str, str]:
+            return {"Accept": "application/json", **kind, **_current(headers or {})}
+
+        return await self.request(method, url, headers=all_headers, body=body, timeout=timeout)
 
     async def close(self) -> None:
         """Close the connections that are kept, and keep none of those in use; the client can be used again.
@@ -111,12 +116,9 @@ class HttpClient:
         return error
 
     async def _exchange(
-        self, method: str, url: Url, headers: Mapping[str, str], body: bytes, timeout: float, largest: int
+        self, method: str, url: Url, headers: Headers, body: bytes, timeout: float, largest: int
     ) -> Answer:
-        try:
-            request = self._format(method, url, headers, body)
-        except h11.LocalProtocolError as error:
-            raise _failed(url, str(error), "HTTP_FAILED") from None
+        request = self._format(method, url, headers, body)
         if self.kept is not None and (line := self.kept.take(url)) is not None:
             try:
                 return await self._use(line, url, request, body, largest)
@@ -125,6 +127,7 @@ class HttpClient:
                 # no byte of an answer has come, so the request is sent again on a fresh one.
                 if line.has_answered or error.code != "HTTP_FAILED":
                     raise
+                request = self._format(method, url, headers, body)
         return await self._use(await self._open(url, timeout), url, request, body, largest)
 
     async def _open(self, url: Url, timeout: float) -> Line:
@@ -142,13 +145,16 @@ class HttpClient:
             await stream.close()
             raise
 
-    def _format(self, method: str, url: Url, headers: Mapping[str, str], body: bytes) -> h11.Request:
-        fields = [("Host", _host_field(url)), ("User-Agent", self.user_agent), *headers.items()]
+    def _format(self, method: str, url: Url, headers: Headers, body: bytes) -> h11.Request:
+        fields = [("Host", _host_field(url)), ("User-Agent", self.user_agent), *_current(headers).items()]
         if self.kept is None:
             fields.append(("Connection", "close"))
         if body or method in {"POST", "PUT", "PATCH"}:
             fields.append(("Content-Length", str(len(body))))
-        return h11.Request(method=method, target=url.path, headers=fields)
+        try:
+            return h11.Request(method=method, target=url.path, headers=fields)
+        except h11.LocalProtocolError as error:
+            raise _failed(url, str(error), "HTTP_FAILED") from None
 
     async def _use(self, line: Line, url: Url, request: h11.Request, body: bytes, largest: int) -> Answer:
         """Make one exchange; the connection is kept or closed afterwards."""
@@ -195,6 +201,10 @@ async def _read_answer(line: Line, url: Url, largest: int) -> Answer:
             return Answer(response.status_code, headers, b"".join(pieces))
         elif not isinstance(event, h11.InformationalResponse):
             raise StreamReset("the connection was closed before the answer was complete")
+
+
+def _current(headers: Headers) -> Mapping[str, str]:
+    return headers() if callable(headers) else headers
 
 
 def _host_field(url: Url) -> str:

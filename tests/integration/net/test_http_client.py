@@ -1,6 +1,7 @@
 """The HTTP client against servers that behave, misbehave, or go."""
 
 import asyncio
+import itertools
 import ssl
 from typing import Any
 
@@ -279,6 +280,27 @@ async def test_a_kept_connection_that_the_server_closed_is_replaced_without_a_wo
             assert (await keeping.request("GET", f"http://a.example:{server.port}/")).body == b"ok"
         await keeping.close()
     assert connections == [1, 1, 1]
+
+
+async def test_what_is_good_for_one_sending_is_made_anew_for_the_second_one(trusting: ssl.SSLContext) -> None:
+    seen: list[bytes] = []
+
+    async def cut_the_second(stream: ByteStream) -> None:
+        while data := await stream.receive():
+            seen.append(data.partition(b"Once: ")[2].partition(b"\r\n")[0])
+            if len(seen) == 2:
+                return  # as a proxy does that has waited too long for a late answer
+            await stream.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+    numbers = itertools.count()
+    async with serving(cut_the_second) as server:
+        keeping = HttpClient(open_on_loopback, trusting, kept=KeptLines())
+        for _ in range(2):
+            await keeping.request(
+                "GET", f"http://a.example:{server.port}/", headers=lambda: {"Once": str(next(numbers))}
+            )
+        await keeping.close()
+    assert seen == [b"0", b"1", b"2"]
 
 
 async def test_after_close_not_even_a_connection_in_use_is_kept(trusting: ssl.SSLContext) -> None:
