@@ -95,7 +95,7 @@ class HttpClient:
         kind = {} if document is None else {"Content-Type": "application/json"}
 
         def all_headers() -> Mapping[str, str]:
-            return {"Accept": "application/json", **kind, **_current(headers or {})}
+            return {"Accept": "application/json", **kind, **current_headers(headers)}
 
         return await self.request(method, url, headers=all_headers, body=body, timeout=timeout)
 
@@ -146,7 +146,7 @@ class HttpClient:
             raise
 
     def _format(self, method: str, url: Url, headers: Headers, body: bytes) -> h11.Request:
-        fields = [("Host", _host_field(url)), ("User-Agent", self.user_agent), *_current(headers).items()]
+        fields = [("Host", _host_field(url)), ("User-Agent", self.user_agent), *current_headers(headers).items()]
         if self.kept is None:
             fields.append(("Connection", "close"))
         if body or method in {"POST", "PUT", "PATCH"}:
@@ -203,8 +203,9 @@ async def _read_answer(line: Line, url: Url, largest: int) -> Answer:
             raise StreamReset("the connection was closed before the answer was complete")
 
 
-def _current(headers: Headers) -> Mapping[str, str]:
-    return headers() if callable(headers) else headers
+def current_headers(headers: Headers | None) -> Mapping[str, str]:
+    """Return the fields for one sending."""
+    return headers() if callable(headers) else headers or {}
 
 
 def _host_field(url: Url) -> str:

@@ -1,7 +1,7 @@
 import dataclasses
 import json
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from arcgate.cli.profile import Profile, ProfileFolder, Tokens
 from arcgate.cli.session import Session
 from arcgate.core.errors import InputError, StateError
 from arcgate.core.names import Target
-from arcgate.net.http_client import Answer, HttpClient
+from arcgate.net.http_client import Answer, Headers, HttpClient, current_headers
 from arcgate.net.streams import ByteStream
 
 pytestmark = pytest.mark.anyio
@@ -38,12 +38,12 @@ class ScriptedClient(HttpClient):
         method: str,
         url: str,
         *,
-        headers: Mapping[str, str] | None = None,
+        headers: Headers | None = None,
         body: bytes = b"",
         timeout: float = 30,
         largest_answer: int = 0,
     ) -> Answer:
-        self.asked.append((method, url, (headers or {}).get("Authorization", "")))
+        self.asked.append((method, url, current_headers(headers).get("Authorization", "")))
         return self.respond(method, url, body)
 
 

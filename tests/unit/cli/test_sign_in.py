@@ -1,6 +1,5 @@
 import json
 import ssl
-from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -10,7 +9,7 @@ from arcgate.cli.failures import ApiFailure
 from arcgate.cli.sign_in import Issuer, discover_cloud, discover_issuer, sign_in_with_device_code, sign_in_with_secret
 from arcgate.core.errors import InputError, StateError
 from arcgate.core.names import Target
-from arcgate.net.http_client import Answer, HttpClient
+from arcgate.net.http_client import Answer, Headers, HttpClient
 from arcgate.net.streams import ByteStream
 
 pytestmark = pytest.mark.anyio
@@ -41,7 +40,7 @@ class QueueClient(HttpClient):
         method: str,
         url: str,
         *,
-        headers: Mapping[str, str] | None = None,
+        headers: Headers | None = None,
         body: bytes = b"",
         timeout: float = 30,
         largest_answer: int = 0,

@@ -1,5 +1,4 @@
 import ssl
-from collections.abc import Mapping
 from urllib.parse import parse_qs
 
 import pytest
@@ -7,7 +6,7 @@ import pytest
 from arcgate.cli.sandbox.first_login import LoginPage
 from arcgate.core.errors import StateError
 from arcgate.core.names import Target
-from arcgate.net.http_client import Answer, HttpClient
+from arcgate.net.http_client import Answer, Headers, HttpClient, current_headers
 from arcgate.net.streams import ByteStream
 
 pytestmark = pytest.mark.anyio
@@ -35,12 +34,12 @@ class PageClient(HttpClient):
         method: str,
         url: str,
         *,
-        headers: Mapping[str, str] | None = None,
+        headers: Headers | None = None,
         body: bytes = b"",
         timeout: float = 30,
         largest_answer: int = 0,
     ) -> Answer:
-        self.seen.append((method, (headers or {}).get("Cookie", ""), parse_qs(body.decode())))
+        self.seen.append((method, current_headers(headers).get("Cookie", ""), parse_qs(body.decode())))
         step = len(self.seen)
         status = 400 if step == self.refuses_at else 200
         page = f'<input type="hidden" name="token" value="token-{step}">'.encode()
