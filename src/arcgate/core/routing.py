@@ -189,9 +189,9 @@ class Routing:
             return "it is Arc Proxy itself"
         if target.host == "localhost" and target.port in self.own_ports:
             return "it is Arc Proxy itself"
-        if not target.is_literal:
+        if isinstance(target.host, str):
             return ""
-        kind = classify(ip_address(str(target.host)))
+        kind = classify(target.host)
         if kind in {
             AddressClass.METADATA,
             AddressClass.UNSPECIFIED,

@@ -138,28 +138,33 @@ class Sessions:
         if head.method in {"GET", "HEAD"} and head.target.startswith(b"/"):
             await self._serve_plain(session.client, head, session.prefix)
             return False
-        refusal: Verdict | None = None
-        if session.signed is None:
-            request = parse_connect(head)
-        else:
-            request, refusal = session.signed.read(head, self._clock())
-            session.certificate = session.signed.certificate if refusal is None else None
+        return await self._serve_connect(session, head, reader.rest)
+
+    async def _serve_connect(self, session: _Session, head: RequestHead, rest: bytes) -> bool:
+        """Serve a CONNECT; say whether another request may follow. Raises HeadError or StreamReset."""
+        request, refusal = self._read_connect(session, head)
         if (machine_id := machine_of(request.target)) is not None and refusal is None:
-            await self._serve_visitor(session, request, machine_id, head, reader.rest)
+            await self._serve_visitor(session, request, machine_id, head, rest)
             return False
         tunnel = self._make_tunnel(session, request)
         if self._audit_process and session.certificate is not None and session.signed is None:
             tunnel.process = read_claim(head)  # on a signed channel somebody on the path could have changed it
+        refusal = refusal or self._certificate_refusal(session)
         if refusal is not None:
             await self._tunnelling.refuse(session.client, tunnel, refusal)
             return False
-        if session.has_certificate and (refusal := self._certificate_refusal(session.certificate)) is not None:
-            await self._tunnelling.refuse(session.client, tunnel, refusal)
-            return False
         if request.target == WAITING:
-            await self._serve_waiter(session, request, tunnel, reader.rest)
+            await self._serve_waiter(session, request, tunnel, rest)
             return False
-        return await self._serve_tunnel(session, request, tunnel, reader.rest)
+        return await self._serve_tunnel(session, request, tunnel, rest)
+
+    def _read_connect(self, session: _Session, head: RequestHead) -> tuple[ConnectRequest, Verdict | None]:
+        """Return the request, and the refusal of one whose proof is not good; raises HeadError."""
+        if session.signed is None:
+            return parse_connect(head), None
+        request, refusal = session.signed.read(head, self._clock())
+        session.certificate = session.signed.certificate if refusal is None else None
+        return request, refusal
 
     async def _open_signed(self, session: _Session, head: RequestHead, rest: bytes) -> bool:
         """Take up a signed channel; say whether it is one now. Raises HeadError or StreamReset."""
@@ -263,7 +268,10 @@ class Sessions:
                 return b""  # an idle channel ends without a word
             raise HeadError(Reason.HEAD_TIMEOUT, f"no request in {patience:g} s") from None
 
-    def _certificate_refusal(self, certificate: Certificate | None) -> Verdict | None:
+    def _certificate_refusal(self, session: _Session) -> Verdict | None:
+        certificate = session.certificate
+        if not session.has_certificate:
+            return None
         if certificate is None:
             return Verdict(Reason.CERTIFICATE_UNSUITABLE)
         # A resumed TLS session is not verified again, and a channel lives long: it may have expired since.
