@@ -147,7 +147,8 @@ def _measure_others(start: Start, name: str, figures: Figures) -> Figures:
     elif name != "envoy-h2":  # the others have no connections to spare: each set-up is cold
         more["cold_rate"] = figures["setup_rate"]
     if IDLE_MANY:
-        with running("target") as (target, _), start(target) as system:
+        roomy = peers.arcgate_roomy if name == "arcgate" else start
+        with running("target") as (target, _), roomy(target) as system:
             more["idle_many_kib"], _ = measure_idle(system, target, IDLE_MANY)
     return more
 

@@ -98,6 +98,11 @@ def arcgate_cold(target: Port) -> "AbstractContextManager[System]":
     return arcgate(target, **{"arcproxy.channels": 0})
 
 
+def arcgate_roomy(target: Port) -> "AbstractContextManager[System]":
+    """Return Arcgate with room for more connections of one machine than it takes by itself."""
+    return arcgate(target, **{"arcproxy.connections": 20_000})
+
+
 def _configure(azcmagent: str, settings: dict[str, object]) -> None:
     for name, value in settings.items():
         subprocess.run(f"{azcmagent} config set {name} {value}", shell=True, check=True, stdout=subprocess.DEVNULL)

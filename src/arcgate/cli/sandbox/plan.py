@@ -24,6 +24,9 @@ TARGET_HOST = "target.sandbox-demo.test"
 """The demonstration's own target."""
 TRAP_HOST = "trap.sandbox-demo.test"
 """An allowed name that resolves to the address at which clouds hand out credentials."""
+MACHINE_TUNNELS = 20_000
+"""The one machine may have all that a worker carries."""
+
 DRAIN_TIMEOUT = 1.0
 """Seconds that tunnels get at the end: the whole clean-up must fit into ten."""
 
@@ -80,6 +83,7 @@ def plan_configuration(options: SandboxOptions, state: Path, addresses: Iterable
         listen=ListenSettings(addresses=tuple(addresses), port=443 if options.default_ports else 0),
         gateway=GatewaySettings(
             workers=options.workers,
+            machine_tunnels=MACHINE_TUNNELS,
             open_networks=options.networks,
             dns_servers=(options.dns,) if options.dns else (),
             hosts=options.hosts,
