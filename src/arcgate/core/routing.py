@@ -8,7 +8,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from ipaddress import ip_address
 from types import MappingProxyType
 from typing import Any
 
@@ -185,7 +184,7 @@ class Routing:
         return self._without_gateway(target, "the gateway does not carry it")
 
     def _refusal(self, target: Target) -> str:
-        if target.is_literal and target.port in self.own_ports and _is_own_machine(target):
+        if target.port in self.own_ports and _is_own_machine(target):
             return "it is Arc Proxy itself"
         if target.host == "localhost" and target.port in self.own_ports:
             return "it is Arc Proxy itself"
@@ -219,12 +218,15 @@ class Routing:
 
 
 def _is_own_machine(target: Target) -> bool:
-    return classify(ip_address(str(target.host))) in {AddressClass.LOOPBACK, AddressClass.UNSPECIFIED}
+    return not isinstance(target.host, str) and classify(target.host) in {
+        AddressClass.LOOPBACK,
+        AddressClass.UNSPECIFIED,
+    }
 
 
 def _may_be_public(target: Target) -> bool:
     """Say whether a gateway in audit mode could reach the target: private addresses are never only observed."""
-    return not target.is_literal or classify(ip_address(str(target.host))) is AddressClass.PUBLIC
+    return isinstance(target.host, str) or classify(target.host) is AddressClass.PUBLIC
 
 
 def parse_proxy_bypass(values: tuple[str, ...] | list[str]) -> tuple[EndpointPattern, ...]:

@@ -156,13 +156,8 @@ class SocketStream(PromptStream):
 
     def receive_now(self) -> bytes | None:
         """See PromptStream."""
-        try:
-            size = self._socket.recv_into(_buffer)
-        except BlockingIOError:
-            return None
-        except OSError as error:
-            raise StreamReset(str(error)) from None
-        return bytes(_buffer[:size])
+        view = self.receive_view_now()
+        return None if view is None else bytes(view)
 
     def receive_view_now(self) -> memoryview | None:
         """As `receive_now`, without a copy: what it returns holds until anybody else receives."""
