@@ -1,44 +1,44 @@
-"""The process `himdsd`: runs in the foreground, under systemd, in a container or by hand."""
+"""The process `himdsd`: keeps this machine connected."""
 
 import asyncio
 import os
 import random
-import sys
 import time
+from collections.abc import Coroutine
+from typing import Any
 
 import click
-import structlog
 
 from arcgate import __version__
 from arcgate.agent.himds.daemon import Daemon
 from arcgate.agent.himds.session import World
-from arcgate.agent.log_file import LogFile
 from arcgate.agent.machine_key import now
 from arcgate.agent.paths import AgentPaths
 from arcgate.agent.platform import current
-from arcgate.agent.platform.windows_services import run_as_service
-from arcgate.agent.service_notices import ServiceNotices
-from arcgate.agent.state import ServiceLock
-from arcgate.agent.stop_request import StopRequest
-from arcgate.core.errors import ArcgateError
-from arcgate.net.logs import configure_logging
-from arcgate.net.tasks import cancel, spawn
-
-_log = structlog.get_logger(__name__)
+from arcgate.agent.service_process import ServiceProcess, log_level_option, service_option
 
 STOP_TIMEOUT = 4.0
 """Seconds that the work gets to end after SIGTERM."""
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option(
-    "--log-level",
-    type=click.Choice(["debug", "info", "warning", "error"]),
-    default="info",
-    show_default=True,
-    help="Least level that is logged.",
+def _work(paths: AgentPaths) -> Coroutine[Any, Any, None]:
+    world = World(now, random.random, asyncio.sleep, time.monotonic, current().facts(), dict(os.environ))
+    return Daemon(paths, world).run()
+
+
+_HIMDSD = ServiceProcess(
+    name="himdsd",
+    windows_name="himds",
+    log=lambda paths: paths.himds_log,
+    lock=lambda paths: paths.himdsd_lock,
+    work=_work,
+    stop_timeout=STOP_TIMEOUT,
 )
-@click.option("--service", "is_service", is_flag=True, hidden=True, help="Windows' manager of services starts it.")
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@log_level_option
+@service_option
 @click.version_option(__version__, prog_name="himdsd")
 def main(log_level: str, is_service: bool) -> None:
     """Keep this machine connected: heartbeat, settings, certificate. Runs until SIGTERM or Ctrl-C.
@@ -46,50 +46,7 @@ def main(log_level: str, is_service: bool) -> None:
     It waits for 'azcmagent connect', and follows a later disconnect and connect by itself. It logs to standard
     error and to log/himds.log below /var/opt/azcmagent (AZCMAGENT_HOME moves that).
     """
-    request = StopRequest()
-    if is_service:
-        try:
-            sys.exit(run_as_service("himds", lambda: _run(log_level, request), request.ask))
-        except OSError as error:
-            sys.exit(f"himdsd: {error}")
-    _run(log_level, request)
-
-
-def _run(log_level: str, request: StopRequest) -> None:
-    try:
-        paths = AgentPaths.from_environment()
-        paths.prepare()
-        log = LogFile(paths.himds_log, sys.stderr)
-        configure_logging(log_level, file=log.as_text())
-        with ServiceLock(paths.himdsd_lock):
-            asyncio.run(_serve(paths, ServiceNotices.take(os.environ), request))
-    except ArcgateError as error:
-        click.echo(error.one_line(), err=True)
-        raise SystemExit(1) from None
-    except OSError as error:
-        click.echo(
-            f"himdsd can't use its folders: {error}. Remedy: run it as root or as the user of the files.", err=True
-        )
-        raise SystemExit(1) from None
-
-
-async def _serve(paths: AgentPaths, notices: ServiceNotices, request: StopRequest) -> None:
-    stopping = request.attach()
-    world = World(now, random.random, asyncio.sleep, time.monotonic, current().facts(), dict(os.environ))
-    work = spawn("himdsd", Daemon(paths, world).run())
-    waiting = spawn("wait for the end", stopping.wait())
-    async with notices.alive():
-        notices.ready()
-        await asyncio.wait({work, waiting}, return_when=asyncio.FIRST_COMPLETED)
-    notices.stopping()
-    try:
-        async with asyncio.timeout(STOP_TIMEOUT):
-            await cancel(work, waiting)
-    except TimeoutError:
-        _log.warning("some work did not end in time")
-    _log.info("himdsd stopped")
-    if not stopping.is_set():
-        raise SystemExit(1)
+    _HIMDSD.main(log_level, is_service=is_service)
 
 
 if __name__ == "__main__":
