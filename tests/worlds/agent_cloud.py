@@ -3,9 +3,13 @@
 import asyncio
 import contextlib
 import json
+import os
+import random
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
@@ -13,9 +17,16 @@ from typing import Any
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from arcgate.agent.cloud import Cloud, parse_cloud
+from arcgate.agent.connect import Onboarding
+from arcgate.agent.connect_request import parse_request
+from arcgate.agent.himds.daemon import Daemon
+from arcgate.agent.himds.session import World
 from arcgate.agent.http import client
 from arcgate.agent.login import Credentials
+from arcgate.agent.machine_key import KeyKind, now
 from arcgate.agent.paths import AgentPaths
+from arcgate.agent.platform import current
+from arcgate.agent.state import AgentIdentity
 from arcgate.agent.surroundings import Surroundings
 from arcgate.control.arm.roles import CONTRIBUTOR, Role
 from arcgate.control.server import make_server
@@ -26,7 +37,7 @@ from arcgate.net.files import write_json
 from arcgate.net.http_client import HttpClient
 from arcgate.net.listener import listen
 from arcgate.net.streams import ByteStream
-from arcgate.net.tasks import spawn
+from arcgate.net.tasks import cancel, spawn
 from arcgate.net.tls import server_context
 from worlds.authority import Authority
 from worlds.control_plane import PASSWORD, ControlPlane, control_plane
@@ -121,6 +132,38 @@ class AgentCloud:
         """Return a service principal's credentials."""
         identity = await self.plane.principal(role)
         return Credentials(self.plane.tenant_id, "", identity.principal.login, PASSWORD)
+
+    async def onboard(self, paths: AgentPaths, name: str = "box", key_kind: KeyKind = KeyKind.RSA) -> AgentIdentity:
+        """Connect a machine, as `azcmagent connect` does."""
+        request = parse_request(
+            resource_group="servers",
+            location="eastus",
+            subscription=self.plane.subscription_id,
+            tenant_id=self.plane.tenant_id,
+            resource_name=name,
+            credentials=await self.credentials(),
+            key_kind=key_kind,
+        )
+        facts = current().facts()
+        onboarding = Onboarding(paths, self.cloud, self.client(), facts, now, lambda _text: None, lambda _percent: None)
+        return await onboarding.run(request)
+
+    @asynccontextmanager
+    async def himdsd(self, paths: AgentPaths, ahead: timedelta = timedelta()) -> AsyncIterator[list[float]]:
+        """Run the daemon, with a clock that is ahead of the real one; yield the pauses that it makes."""
+        pauses: list[float] = []
+
+        async def sleep(seconds: float) -> None:
+            pauses.append(seconds)
+            await asyncio.sleep(seconds)
+
+        facts = current().facts()
+        world = World(lambda: now() + ahead, random.random, sleep, time.monotonic, facts, dict(os.environ))
+        task = spawn("himdsd", Daemon(paths, world, lambda *_: self.client()).run())
+        try:
+            yield pauses
+        finally:
+            await cancel(task)
 
     async def machines(self) -> list[dict[str, Any]]:
         """Return the machine resources."""

@@ -1,9 +1,5 @@
 """Extension goals on their whole way: from ARM to the machine, and what came of them back to the instanceView."""
 
-import asyncio
-import os
-import random
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,19 +7,13 @@ from typing import Any
 
 import pytest
 
-from arcgate.agent.connect import Onboarding
-from arcgate.agent.connect_request import parse_request
 from arcgate.agent.disconnect import remove_local_state
 from arcgate.agent.extension_state import WantedExtension, read_wanted_extensions, write_extension_statuses
 from arcgate.agent.himds import session as session_module
-from arcgate.agent.himds.daemon import Daemon
-from arcgate.agent.himds.session import World
-from arcgate.agent.machine_key import KeyKind, MachineKey, now
+from arcgate.agent.machine_key import KeyKind, MachineKey
 from arcgate.agent.paths import AgentPaths
-from arcgate.agent.platform import current
 from arcgate.agent.state import AgentIdentity, read_goal
 from arcgate.core.extension_goals import ExtensionState, ExtensionStatus, Level
-from arcgate.net.tasks import cancel, spawn
 from worlds.agent_cloud import AgentCloud, Fault, agent_cloud
 from worlds.authority import Authority
 from worlds.control_plane import MACHINES
@@ -60,24 +50,9 @@ def paths(cloud: AgentCloud, tmp_path: Path) -> AgentPaths:
 
 @asynccontextmanager
 async def connected(cloud: AgentCloud, paths: AgentPaths) -> AsyncIterator[AgentIdentity]:
-    request = parse_request(
-        resource_group="servers",
-        location="eastus",
-        subscription=cloud.plane.subscription_id,
-        tenant_id=cloud.plane.tenant_id,
-        resource_name="box",
-        credentials=await cloud.credentials(),
-        key_kind=KeyKind.EC,
-    )
-    facts = current().facts()
-    onboarding = Onboarding(paths, cloud.cloud, cloud.client(), facts, now, lambda _text: None, lambda _percent: None)
-    identity = await onboarding.run(request)
-    world = World(now, random.random, asyncio.sleep, time.monotonic, facts, dict(os.environ))
-    task = spawn("himdsd", Daemon(paths, world, lambda *_: cloud.client()).run())
-    try:
+    identity = await cloud.onboard(paths, key_kind=KeyKind.EC)
+    async with cloud.himdsd(paths):
         yield identity
-    finally:
-        await cancel(task)
 
 
 def wanted(paths: AgentPaths) -> list[WantedExtension]:

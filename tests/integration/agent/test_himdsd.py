@@ -1,29 +1,19 @@
 """himdsd against a real control plane: it follows associations, identities and its own certificate."""
 
-import asyncio
-import os
-import random
-import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from arcgate.agent.connect import Onboarding
-from arcgate.agent.connect_request import parse_request
 from arcgate.agent.disconnect import remove_local_state
 from arcgate.agent.himds import session as session_module
-from arcgate.agent.himds.daemon import Daemon
-from arcgate.agent.himds.session import SLOW_RETRY, World
+from arcgate.agent.himds.session import SLOW_RETRY
 from arcgate.agent.local_settings import SettingsFile
-from arcgate.agent.machine_key import now, read_certificate, store_certificate
+from arcgate.agent.machine_key import read_certificate, store_certificate
 from arcgate.agent.paths import AgentPaths
-from arcgate.agent.platform import current
-from arcgate.agent.state import AgentIdentity, read_goal, read_himds_state, read_identity
-from arcgate.net.tasks import cancel, spawn
+from arcgate.agent.state import read_goal, read_himds_state, read_identity
 from worlds.agent_cloud import AgentCloud, Fault, agent_cloud
 from worlds.authority import Authority
 from worlds.waiting import until
@@ -49,40 +39,6 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session_module, "LONGEST_RETRY", 0.5)
 
 
-async def _connect(cloud: AgentCloud, paths: AgentPaths, name: str = "box", gateway_id: str = "") -> AgentIdentity:
-    request = parse_request(
-        resource_group="servers",
-        location="eastus",
-        subscription=cloud.plane.subscription_id,
-        tenant_id=cloud.plane.tenant_id,
-        resource_name=name,
-        gateway_id=gateway_id,
-        credentials=await cloud.credentials(),
-    )
-    onboarding = Onboarding(
-        paths, cloud.cloud, cloud.client(), current().facts(), now, lambda _text: None, lambda _percent: None
-    )
-    return await onboarding.run(request)
-
-
-@asynccontextmanager
-async def himdsd(cloud: AgentCloud, paths: AgentPaths, ahead: timedelta = timedelta()) -> AsyncIterator[list[float]]:
-    """Run the daemon, with a clock that is ahead of the real one; yield the pauses that it makes."""
-    pauses: list[float] = []
-
-    async def sleep(seconds: float) -> None:
-        pauses.append(seconds)
-        await asyncio.sleep(seconds)
-
-    world = World(lambda: now() + ahead, random.random, sleep, time.monotonic, current().facts(), dict(os.environ))
-    daemon = Daemon(paths, world, lambda *_: cloud.client())
-    task = spawn("himdsd", daemon.run())
-    try:
-        yield pauses
-    finally:
-        await cancel(task)
-
-
 def _is_connected(paths: AgentPaths) -> bool:
     return read_himds_state(paths).status == "Connected"
 
@@ -97,9 +53,9 @@ def _gateway_host(paths: AgentPaths) -> str:
 
 
 async def test_a_connected_machine_reports_itself(cloud: AgentCloud, paths: AgentPaths) -> None:
-    await _connect(cloud, paths)
+    await cloud.onboard(paths)
     SettingsFile(paths).set("proxy.url", "http://user:hunter2@proxy.corp.example:3128")
-    async with himdsd(cloud, paths):
+    async with cloud.himdsd(paths):
         await until(lambda: _is_connected(paths))
     [machine] = await cloud.machines()
     assert machine["properties"]["status"] == "Connected"
@@ -107,15 +63,15 @@ async def test_a_connected_machine_reports_itself(cloud: AgentCloud, paths: Agen
 
 
 async def test_it_waits_for_the_machine_to_be_connected(cloud: AgentCloud, paths: AgentPaths) -> None:
-    async with himdsd(cloud, paths):
-        await _connect(cloud, paths)
+    async with cloud.himdsd(paths):
+        await cloud.onboard(paths)
         await until(lambda: _is_connected(paths))
 
 
 async def test_an_association_and_its_end_arrive_by_themselves(cloud: AgentCloud, paths: AgentPaths) -> None:
     gateway = (await cloud.plane.gateway()).json()
-    await _connect(cloud, paths)
-    async with himdsd(cloud, paths):
+    await cloud.onboard(paths)
+    async with cloud.himdsd(paths):
         await until(lambda: _is_connected(paths))
         await cloud.plane.associate("box", gateway["id"])
         await until(lambda: _gateway_host(paths) == gateway["properties"]["gatewayEndpoint"])
@@ -125,8 +81,8 @@ async def test_an_association_and_its_end_arrive_by_themselves(cloud: AgentCloud
 
 async def test_a_new_goal_is_acknowledged_by_a_heartbeat(cloud: AgentCloud, paths: AgentPaths) -> None:
     gateway = (await cloud.plane.gateway()).json()
-    await _connect(cloud, paths)
-    async with himdsd(cloud, paths):
+    await cloud.onboard(paths)
+    async with cloud.himdsd(paths):
         await until(lambda: _is_connected(paths))
         before = _heartbeats(cloud)
         await cloud.plane.associate("box", gateway["id"])
@@ -134,8 +90,8 @@ async def test_a_new_goal_is_acknowledged_by_a_heartbeat(cloud: AgentCloud, path
 
 
 async def test_a_changed_setting_is_reported_at_once(cloud: AgentCloud, paths: AgentPaths) -> None:
-    await _connect(cloud, paths)
-    async with himdsd(cloud, paths):
+    await cloud.onboard(paths)
+    async with cloud.himdsd(paths):
         await until(lambda: _is_connected(paths))
         before = _heartbeats(cloud)
         SettingsFile(paths).set("connection.type", "direct")
@@ -143,9 +99,9 @@ async def test_a_changed_setting_is_reported_at_once(cloud: AgentCloud, paths: A
 
 
 async def test_a_network_that_fails_is_told_of_and_recovered_from(cloud: AgentCloud, paths: AgentPaths) -> None:
-    await _connect(cloud, paths)
+    await cloud.onboard(paths)
     cloud.is_reachable = False
-    async with himdsd(cloud, paths):
+    async with cloud.himdsd(paths):
         await until(lambda: read_himds_state(paths).error_code == "TCP_REFUSED")
         cloud.is_reachable = True
         await until(lambda: _is_connected(paths) and read_himds_state(paths).error_code == "")
@@ -166,9 +122,9 @@ async def test_a_network_that_fails_is_told_of_and_recovered_from(cloud: AgentCl
 )
 async def test_odd_answers_stop_nothing(cloud: AgentCloud, paths: AgentPaths, fault: Fault) -> None:
     gateway = (await cloud.plane.gateway()).json()
-    await _connect(cloud, paths)
+    await cloud.onboard(paths)
     cloud.door.faults = [replace(fault, times=3)]
-    async with himdsd(cloud, paths):
+    async with cloud.himdsd(paths):
         await cloud.plane.associate("box", gateway["id"])
         await until(lambda: _is_connected(paths))
         await until(lambda: _gateway_host(paths) == gateway["properties"]["gatewayEndpoint"])
@@ -178,9 +134,9 @@ async def test_odd_answers_stop_nothing(cloud: AgentCloud, paths: AgentPaths, fa
 async def test_a_deleted_machine_is_told_of_and_not_asked_about_all_the_time(
     cloud: AgentCloud, paths: AgentPaths
 ) -> None:
-    await _connect(cloud, paths)
+    await cloud.onboard(paths)
     [machine] = await cloud.machines()
-    async with himdsd(cloud, paths) as pauses:
+    async with cloud.himdsd(paths) as pauses:
         await until(lambda: _is_connected(paths))
         await cloud.plane.arm("DELETE", machine["id"])
         SettingsFile(paths).set("connection.type", "direct")
@@ -195,22 +151,22 @@ async def test_a_deleted_machine_is_told_of_and_not_asked_about_all_the_time(
 async def test_a_wrong_clock_is_corrected_by_the_servers(
     cloud: AgentCloud, paths: AgentPaths, ahead: timedelta
 ) -> None:
-    await _connect(cloud, paths)
-    async with himdsd(cloud, paths, ahead):
+    await cloud.onboard(paths)
+    async with cloud.himdsd(paths, ahead):
         await until(lambda: _is_connected(paths))
     assert abs(read_himds_state(paths).server_time_offset + ahead.total_seconds()) < 30
 
 
 async def test_a_missing_or_damaged_certificate_is_fetched_again(cloud: AgentCloud, paths: AgentPaths) -> None:
-    await _connect(cloud, paths)
+    await cloud.onboard(paths)
     store_certificate(paths, "nonsense")
-    async with himdsd(cloud, paths):
+    async with cloud.himdsd(paths):
         await until(lambda: "BEGIN CERTIFICATE" in paths.machine_certificate.read_text())
     assert read_certificate(paths) is not None
 
 
 async def test_a_certificate_past_half_of_its_life_is_renewed(cloud: AgentCloud, paths: AgentPaths) -> None:
-    await _connect(cloud, paths)
+    await cloud.onboard(paths)
     old = read_certificate(paths)
     assert old is not None
     cloud.plane.clock.advance(days=60)
@@ -219,37 +175,37 @@ async def test_a_certificate_past_half_of_its_life_is_renewed(cloud: AgentCloud,
         facts = read_certificate(paths)
         return facts is not None and facts.serial != old.serial
 
-    async with himdsd(cloud, paths, timedelta(days=60)):
+    async with cloud.himdsd(paths, timedelta(days=60)):
         await until(is_renewed)
 
 
 async def test_a_failing_renewal_keeps_the_certificate_and_is_told_of(cloud: AgentCloud, paths: AgentPaths) -> None:
-    await _connect(cloud, paths)
+    await cloud.onboard(paths)
     before = paths.machine_certificate.read_bytes()
     cloud.plane.clock.advance(days=60)
     cloud.door.faults = [Fault("POST", "/certificate", 500, times=10**6)]
-    async with himdsd(cloud, paths, timedelta(days=60)):
+    async with cloud.himdsd(paths, timedelta(days=60)):
         await until(lambda: read_himds_state(paths).error_code == "Broken")
         await until(lambda: _is_connected(paths))
     assert paths.machine_certificate.read_bytes() == before
 
 
 async def test_it_follows_a_disconnect_and_another_connect(cloud: AgentCloud, paths: AgentPaths) -> None:
-    await _connect(cloud, paths, "first")
-    async with himdsd(cloud, paths):
+    await cloud.onboard(paths, "first")
+    async with cloud.himdsd(paths):
         await until(lambda: _is_connected(paths))
         remove_local_state(paths)
         await until(lambda: not paths.himds_state.exists() and read_identity(paths) is None)
-        second = await _connect(cloud, paths, "second")
+        second = await cloud.onboard(paths, "second")
         await until(lambda: any(second.vm_id in line and "heartbeat" in line for line in cloud.door.requests))
         await until(lambda: _is_connected(paths))
 
 
 async def test_a_damaged_key_is_told_of_and_a_repaired_one_used(cloud: AgentCloud, paths: AgentPaths) -> None:
-    await _connect(cloud, paths)
+    await cloud.onboard(paths)
     pem = paths.machine_key.read_bytes()
     paths.machine_key.write_text("nonsense")
-    async with himdsd(cloud, paths):
+    async with cloud.himdsd(paths):
         await until(lambda: read_himds_state(paths).error_code == "AZCM0104")
         paths.machine_key.write_bytes(pem)
         await until(lambda: _is_connected(paths))

@@ -1,10 +1,6 @@
 """Clones, acknowledgements and skewed clocks: what operators see of a machine, and what the machine is told."""
 
-import asyncio
-import os
-import random
 import shutil
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
@@ -14,17 +10,12 @@ from typing import Any
 import pytest
 
 from arcgate.agent.cloud import load_cloud
-from arcgate.agent.connect import Onboarding
-from arcgate.agent.connect_request import parse_request
 from arcgate.agent.himds import session as session_module
-from arcgate.agent.himds.daemon import Daemon
-from arcgate.agent.himds.session import World
 from arcgate.agent.local_settings import SettingsFile
-from arcgate.agent.machine_key import now, read_certificate
+from arcgate.agent.machine_key import read_certificate
 from arcgate.agent.paths import AgentPaths
 from arcgate.agent.platform import current
 from arcgate.agent.state import ArcProxyState, ServiceLock, read_goal, read_himds_state, write_arcproxy_state
-from arcgate.net.tasks import cancel, spawn
 from worlds.agent_cloud import AgentCloud, agent_cloud
 from worlds.authority import Authority
 from worlds.control_plane import MACHINES
@@ -48,17 +39,7 @@ async def paths(cloud: AgentCloud, tmp_path: Path) -> AgentPaths:
 
 async def onboarded(cloud: AgentCloud, tmp_path: Path) -> AgentPaths:
     found = cloud.machine(tmp_path / "agent")
-    request = parse_request(
-        resource_group="servers",
-        location="eastus",
-        subscription=cloud.plane.subscription_id,
-        tenant_id=cloud.plane.tenant_id,
-        resource_name="box",
-        credentials=await cloud.credentials(),
-    )
-    facts = current().facts()
-    onboarding = Onboarding(found, cloud.cloud, cloud.client(), facts, now, lambda _text: None, lambda _percent: None)
-    await onboarding.run(request)
+    await cloud.onboard(found)
     return found
 
 
@@ -66,15 +47,9 @@ async def onboarded(cloud: AgentCloud, tmp_path: Path) -> AgentPaths:
 async def himdsd(
     cloud: AgentCloud, paths: AgentPaths, ahead: timedelta = timedelta(), *, waits: bool = True
 ) -> AsyncIterator[None]:
-    facts = current().facts()
-    clock = lambda: now() + ahead  # noqa: E731
-    world = World(clock, random.random, asyncio.sleep, time.monotonic, facts, dict(os.environ))
-    task = spawn("himdsd", Daemon(paths, world, lambda *_: cloud.client()).run())
-    try:
+    async with cloud.himdsd(paths, ahead):
         await until(lambda: not waits or read_himds_state(paths).status == "Connected")
         yield
-    finally:
-        await cancel(task)
 
 
 async def shown(cloud: AgentCloud) -> dict[str, Any]:

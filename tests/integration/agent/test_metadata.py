@@ -4,8 +4,6 @@ import asyncio
 import base64
 import contextlib
 import json
-import os
-import random
 import socket
 import ssl
 import time
@@ -18,25 +16,18 @@ from typing import Any
 
 import pytest
 
-from arcgate.agent.connect import Onboarding
-from arcgate.agent.connect_request import parse_request
 from arcgate.agent.disconnect import remove_local_state
 from arcgate.agent.himds import daemon as daemon_module
 from arcgate.agent.himds import metadata_server as server_module
-from arcgate.agent.himds.daemon import Daemon
-from arcgate.agent.himds.session import World
 from arcgate.agent.local_settings import SettingsFile
 from arcgate.agent.loopback import open_sockets
-from arcgate.agent.machine_key import now
 from arcgate.agent.paths import AgentPaths
-from arcgate.agent.platform import current
 from arcgate.agent.state import AgentIdentity, read_himds_state
 from arcgate.core.errors import HopError
 from arcgate.core.names import Target
 from arcgate.net.dialer import dial
 from arcgate.net.http_client import Answer, HttpClient
 from arcgate.net.streams import ByteStream, SocketStream, StreamReset
-from arcgate.net.tasks import cancel, spawn
 from worlds.agent_cloud import AgentCloud, Fault, agent_cloud
 from worlds.authority import Authority
 
@@ -153,37 +144,11 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(daemon_module, "LOOK_INTERVAL", 0.02)
 
 
-async def connect(cloud: AgentCloud, paths: AgentPaths) -> AgentIdentity:
-    request = parse_request(
-        resource_group="servers",
-        location="eastus",
-        subscription=cloud.plane.subscription_id,
-        tenant_id=cloud.plane.tenant_id,
-        resource_name="box",
-        gateway_id="",
-        credentials=await cloud.credentials(),
-    )
-    onboarding = Onboarding(
-        paths, cloud.cloud, cloud.client(), current().facts(), now, lambda _text: None, lambda _percent: None
-    )
-    return await onboarding.run(request)
-
-
-@asynccontextmanager
-async def himdsd(cloud: AgentCloud, paths: AgentPaths) -> AsyncIterator[None]:
-    world = World(now, random.random, asyncio.sleep, time.monotonic, current().facts(), dict(os.environ))
-    task = spawn("himdsd", Daemon(paths, world, lambda *_: cloud.client()).run())
-    try:
-        yield
-    finally:
-        await cancel(task)
-
-
 @asynccontextmanager
 async def connected(cloud: AgentCloud, paths: AgentPaths) -> AsyncIterator[AgentIdentity]:
     """A connected machine whose himdsd is at work."""
-    identity = await connect(cloud, paths)
-    async with himdsd(cloud, paths):
+    identity = await cloud.onboard(paths)
+    async with cloud.himdsd(paths):
         await until(lambda: read_himds_state(paths).metadata_endpoint != "")
         await until(lambda: read_himds_state(paths).status == "Connected")
         yield identity
@@ -291,9 +256,9 @@ async def test_programs_learn_which_machine_and_cloud_this_is(
 async def test_a_machine_that_is_not_connected_says_so_and_follows_its_identity(
     cloud: AgentCloud, paths: AgentPaths, client: Client
 ) -> None:
-    async with himdsd(cloud, paths):
+    async with cloud.himdsd(paths):
         assert (await client.eventually(400)).json()["error"] == "identity_not_found"
-        await connect(cloud, paths)
+        await cloud.onboard(paths)
         await until(lambda: read_himds_state(paths).status == "Connected")
         assert (await client.token()).status == 200
         remove_local_state(paths)
@@ -304,12 +269,12 @@ async def test_a_taken_port_stops_no_heartbeat_and_is_used_once_it_is_free(
     cloud: AgentCloud, paths: AgentPaths, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server_module, "LISTEN_RETRY", 0.1)
-    await connect(cloud, paths)
+    await cloud.onboard(paths)
     with socket.create_server(("127.0.0.1", client.port)):
-        async with himdsd(cloud, paths):
+        async with cloud.himdsd(paths):
             await until(lambda: read_himds_state(paths).status == "Connected")
             assert read_himds_state(paths).metadata_endpoint == ""
-    async with himdsd(cloud, paths):
+    async with cloud.himdsd(paths):
         await until(lambda: read_himds_state(paths).metadata_endpoint == f"http://localhost:{client.port}")
 
 

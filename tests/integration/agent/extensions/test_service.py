@@ -1,11 +1,7 @@
 """From ARM to a script's output in the instanceView: control plane, himdsd, extd and the extensions that ship."""
 
-import asyncio
 import gzip
-import os
-import random
 import threading
-import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -15,17 +11,12 @@ from typing import Any
 
 import pytest
 
-from arcgate.agent.connect import Onboarding
-from arcgate.agent.connect_request import parse_request
 from arcgate.agent.extensions.daemon import ExtensionDaemon
 from arcgate.agent.extensions.processor_limit import ProcessorLimit
 from arcgate.agent.himds import session as session_module
-from arcgate.agent.himds.daemon import Daemon
-from arcgate.agent.himds.session import World
 from arcgate.agent.local_settings import SettingsFile
-from arcgate.agent.machine_key import KeyKind, now
+from arcgate.agent.machine_key import KeyKind
 from arcgate.agent.paths import AgentPaths
-from arcgate.agent.platform import current
 from arcgate.net.tasks import cancel, spawn
 from worlds.agent_cloud import AgentCloud, agent_cloud
 from worlds.authority import Authority
@@ -142,29 +133,9 @@ async def world(tmp_path: Path, authority: Authority, monkeypatch: pytest.Monkey
     async with agent_cloud(tmp_path, authority) as cloud:
         await cloud.plane.group()
         paths = cloud.machine(tmp_path / "agent")
-        async with _connected(cloud, paths):
+        await cloud.onboard(paths, key_kind=KeyKind.EC)
+        async with cloud.himdsd(paths):
             yield Surroundings(cloud, paths)
-
-
-@asynccontextmanager
-async def _connected(cloud: AgentCloud, paths: AgentPaths) -> AsyncIterator[None]:
-    request = parse_request(
-        resource_group="servers",
-        location="eastus",
-        subscription=cloud.plane.subscription_id,
-        tenant_id=cloud.plane.tenant_id,
-        resource_name="box",
-        credentials=await cloud.credentials(),
-        key_kind=KeyKind.EC,
-    )
-    facts = current().facts()
-    await Onboarding(paths, cloud.cloud, cloud.client(), facts, now, lambda _: None, lambda _: None).run(request)
-    clocks = World(now, random.random, asyncio.sleep, time.monotonic, facts, dict(os.environ))
-    task = spawn("himdsd", Daemon(paths, clocks, lambda *_: cloud.client()).run())
-    try:
-        yield
-    finally:
-        await cancel(task)
 
 
 @asynccontextmanager
