@@ -21,7 +21,6 @@ from arcgate.core.names import parse_target
 from arcgate.core.resource_ids import ResourceId
 from arcgate.net.listener import Listener, listen
 from arcgate.net.streams import SocketStream
-from arcgate.net.tasks import spawn
 
 SSH_PORT = 22
 LAST_BYTES = 5.0
@@ -75,7 +74,8 @@ def ssh_proxy_command(machine: str, port: int, resource_group: str | None, subsc
         found = await find_machine(session, machine, resource_group, subscription)
         connection = await open_connection(session, found, port)
         client = StandardStream()
-        loop, carrying = asyncio.get_running_loop(), spawn("carry", connection.carry(client))
+        loop = asyncio.get_running_loop()
+        carrying = loop.create_task(connection.carry(client))  # not spawned: its failure is told here, not logged
         # ssh hangs up on its ProxyCommand at the end of a session: what is under way shall end as it began.
         for number in (signal.SIGHUP, signal.SIGTERM):
             loop.add_signal_handler(number, _end, client, carrying)

@@ -31,6 +31,7 @@ from arcgate.cli.sandbox_command import sandbox_command
 from arcgate.cli.serve_command import serve_command
 from arcgate.cli.service_principal_commands import service_principal_group
 from arcgate.cli.setting_commands import setting_group
+from arcgate.net.logs import configure_logging
 
 
 class Sections(click.Group):
@@ -122,4 +123,5 @@ for command in (
 def main() -> None:
     """Run the command line."""
     fill_standard_streams()
+    configure_logging("warning")  # to standard error: standard output may be somebody's connection (ssh-proxy)
     sys.exit(run_command(arcgate))

@@ -164,6 +164,22 @@ def test_an_operator_sees_a_session_and_cuts_it(ready: SandboxProcess, server: S
     assert record(ready, event="end", reason="cut_by_operator", tunnelId=listed[0]["tunnelId"])
 
 
+def test_a_cut_connection_gets_no_byte_that_is_not_the_machine_s(ready: SandboxProcess, server: SshServer) -> None:
+    environment = {**os.environ, "ARCGATE_CONFIG_DIR": str(ready.profile)}
+    command = [ARCGATE, "ssh-proxy", MACHINE, str(server.port)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline().startswith("SSH-2.0-")
+        wait_until(lambda: bool(sessions(ready)), "the session is listed")
+        for session in sessions(ready):
+            assert ready.arcgate("machine", "cut", *WHERE, "--session", session["tunnelId"]).code == 0
+        assert process.stdout.read() == ""
+        assert process.stderr.read().startswith("ERROR: (CONNECTION_CUT) ")
+        assert process.wait(20) == 1
+
+
 def test_monitor_mode_ends_sessions_and_lets_nobody_in(ready: SandboxProcess, server: SshServer) -> None:
     try:
         with long_session(ready, server) as session:
