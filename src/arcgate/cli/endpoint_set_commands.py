@@ -8,10 +8,8 @@ from arcgate.cli.output import at, output_option, show
 from arcgate.cli.resource_kinds import ResourceKind
 from arcgate.cli.resource_options import (
     SpreadCommand,
-    confirm,
     group_option,
     split_values,
-    yes_option,
 )
 from arcgate.cli.session import ARCGATE, Session, run
 from arcgate.core.patterns import parse_pattern
@@ -99,19 +97,5 @@ async def _put(name: str, group: str, subscription: str | None, properties: dict
     return await session.put(path, ARCGATE, {"properties": properties})
 
 
-@endpoint_set_group.command("delete")
-@ENDPOINT_SETS.name_option
-@group_option
-@yes_option
-def delete(name: str, resource_group: str, subscription: str | None, yes: bool) -> None:
-    """Delete an endpoint set; gateways stop carrying its targets."""
-    confirm(f"Delete the endpoint set {name}?", yes)
-
-    async def work() -> None:
-        session = Session.open()
-        await session.delete(await ENDPOINT_SETS.path(session, subscription, resource_group, name), ARCGATE)
-
-    run(work())
-
-
 ENDPOINT_SETS.add_list_and_show(endpoint_set_group)
+ENDPOINT_SETS.add_delete(endpoint_set_group, "gateways stop carrying its targets")

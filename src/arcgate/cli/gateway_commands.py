@@ -170,7 +170,7 @@ def delete(name: str, resource_group: str, subscription: str | None, force: bool
         return await session.delete(path, HYBRID_COMPUTE, query, wait=not no_wait)
 
     if not run(work()):
-        click.echo(f"There was no gateway {name}.", err=True)
+        GATEWAYS.tell_absence(name)
 
 
 GATEWAYS.add_list_and_show(gateway_group)

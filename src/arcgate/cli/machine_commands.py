@@ -38,21 +38,6 @@ def machine_group() -> None:
     """Connected machines."""
 
 
-@machine_group.command("delete")
-@MACHINES.name_option
-@group_option
-@yes_option
-def delete(name: str, resource_group: str, subscription: str | None, yes: bool) -> None:
-    """Delete a machine's resource; its certificate stops working at once."""
-    confirm(f"Delete the machine {name}?", yes)
-
-    async def work() -> None:
-        session = Session.open()
-        await session.delete(await MACHINES.path(session, subscription, resource_group, name), HYBRID_COMPUTE)
-
-    run(work())
-
-
 @machine_group.command("revoke")
 @MACHINES.name_option
 @group_option
@@ -100,3 +85,4 @@ machine_group.add_command(allow_login)
 machine_group.add_command(extension_group)
 machine_group.add_command(forbid_login)
 MACHINES.add_list_and_show(machine_group)
+MACHINES.add_delete(machine_group, "its certificate stops working at once")

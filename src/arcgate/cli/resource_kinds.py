@@ -1,4 +1,4 @@
-"""What the commands of every type of resource do alike: list, show, and find the path."""
+"""What the commands of every type of resource do alike: list, show, delete, and find the path."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from arcgate.cli.output import Columns, output_option, show, show_list
-from arcgate.cli.resource_options import group_option, list_path, name_option, resource_path
+from arcgate.cli.resource_options import confirm, group_option, list_path, name_option, resource_path, yes_option
 from arcgate.cli.session import Session, run
 
 
@@ -41,6 +41,32 @@ class ResourceKind:
         self._add_list(commands)
         self._add_show(commands)
 
+    def add_delete(self, commands: click.Group, effect: str) -> None:
+        """Add the command `delete`; its help says the effect."""
+
+        @commands.command("delete", help=f"Delete {self._one}; {effect}.")
+        @self.name_option
+        @group_option
+        @yes_option
+        def delete_resource(name: str, resource_group: str, subscription: str | None, yes: bool) -> None:
+            confirm(f"Delete the {self.what} {name}?", yes)
+
+            async def work() -> bool:
+                session = Session.open()
+                path = await self.path(session, subscription, resource_group, name)
+                return await session.delete(path, self.api_version)
+
+            if not run(work()):
+                self.tell_absence(name)
+
+    def tell_absence(self, name: str) -> None:
+        """Say that there was nothing to delete: it is no failure, but may be a misspelt name."""
+        click.echo(f"There was no {self.what} {name}.", err=True)
+
+    @property
+    def _one(self) -> str:
+        return f"{'an' if self.what[0] in 'aeiou' else 'a'} {self.what}"
+
     def _add_list(self, commands: click.Group) -> None:
         @commands.command("list", help=f"List {self.what}s.")
         @click.option("-g", "--resource-group", help="Only of this resource group.")
@@ -55,9 +81,7 @@ class ResourceKind:
             show_list(run(work()), form, self.columns)
 
     def _add_show(self, commands: click.Group) -> None:
-        article = "an" if self.what[0] in "aeiou" else "a"
-
-        @commands.command("show", help=f"Show {article} {self.what}.")
+        @commands.command("show", help=f"Show {self._one}.")
         @self.name_option
         @group_option
         @output_option

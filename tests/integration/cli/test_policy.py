@@ -101,6 +101,11 @@ async def test_a_machine_group_narrows_its_machines_until_it_is_deleted(run: Pol
     assert await run.fetch("web", "pas.windows.net:443") == 403
     assert "Web" in await command.succeed("machine-group", "list", "--output", "table")
     assert json.loads(await command.succeed("machine-group", "show", *group))["name"] == "Web"
+    changed = json.loads(await command.succeed("machine-group", "update", *group, "--tunnels", "7"))["properties"]
+    assert changed == {**made["properties"], "limits": {**made["properties"]["limits"], "tunnels": 7}}
+    assert (await command.run("machine-group", "update", *group)).exit_code == 2
     await command.succeed("machine-group", "delete", *group, "--yes")
+    again = await command.run("machine-group", "delete", *group, "--yes")
+    assert (again.exit_code, again.stderr) == (0, "There was no machine group Web.\n")
     await run.follow()
     assert await run.fetch("web", "pas.windows.net:443") == 200
