@@ -84,19 +84,6 @@ def run_command(command: click.Command, arguments: Sequence[str] | None = None) 
         return _report(describe(failure), EXIT_FAILED)
 
 
-def fill_standard_streams() -> None:
-    """Open /dev/null in place of closed standard streams: the next file or socket would become one of them."""
-    for descriptor in range(3):
-        try:
-            os.fstat(descriptor)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
-            os.set_inheritable(descriptor, True)
-    sys.stdin = sys.stdin or open(0, closefd=False)  # noqa: SIM115
-    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115
-    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
-
-
 def _report(lines: Sequence[str], code: int) -> int:
     for line in lines:
         click.echo(line, err=True)

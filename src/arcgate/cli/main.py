@@ -16,7 +16,7 @@ from arcgate.cli.configuration_commands import config_group
 from arcgate.cli.connection_commands import ssh_command, ssh_proxy_command, tcp_proxy_command
 from arcgate.cli.endpoint_set_commands import endpoint_set_group
 from arcgate.cli.external_principal_commands import external_principal_group
-from arcgate.cli.failures import fill_standard_streams, run_command
+from arcgate.cli.failures import run_command
 from arcgate.cli.firewall_command import firewall_command
 from arcgate.cli.gateway_commands import gateway_group
 from arcgate.cli.group_commands import group_group
@@ -32,6 +32,7 @@ from arcgate.cli.serve_command import serve_command
 from arcgate.cli.service_principal_commands import service_principal_group
 from arcgate.cli.setting_commands import setting_group
 from arcgate.net.logs import configure_logging
+from arcgate.net.standard_streams import fill_standard_streams
 
 
 class Sections(click.Group):

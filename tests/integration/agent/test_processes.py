@@ -193,3 +193,28 @@ def test_output_that_nobody_reads_is_no_trace(environment: dict[str, str]) -> No
         os.close(writing)
     assert done.returncode == 1
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize(("arguments", "code"), [(("show",), 2), (("show", "-j"), 2), (("show", "nothing"), 23)])
+def test_output_that_is_full_is_told_beside_it(
+    environment: dict[str, str], arguments: tuple[str, ...], code: int
+) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [str(BIN / "azcmagent"), *arguments],
+            env=environment,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+    assert done.returncode == code
+    assert done.stderr.startswith(f"Exit Code: AZCM{code:04}")
+    assert "Traceback" not in done.stderr
+
+
+def test_a_closed_output_is_no_failure(environment: dict[str, str]) -> None:
+    command = ["sh", "-c", f"exec '{BIN / 'azcmagent'}' show >&-"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -1,9 +1,10 @@
 """The group of commands, and how each of their errors leaves the process."""
 
+import contextlib
 import importlib
-import os
-import sys
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
+from itertools import takewhile
 
 import click
 import structlog
@@ -14,6 +15,7 @@ from arcgate.agent.errors import AzcmError, as_azcm
 from arcgate.agent.log_file import LogFile
 from arcgate.core.errors import ArcgateError
 from arcgate.net.logs import configure_logging
+from arcgate.net.standard_streams import give_up_output
 
 _log = structlog.get_logger(__name__)
 
@@ -35,6 +37,8 @@ COMMANDS = {
     "version": "Show the agent's version.",
 }
 """Names with their help; each command's module is loaded when it is needed."""
+
+_ASKS_FOR_JSON = re.compile(r"--json|-[jv]*j[jv]*")
 
 
 class Commands(click.Group):
@@ -74,8 +78,7 @@ def run(arguments: list[str], hidden: Mapping[str, str]) -> int:
     try:
         return _exit_code(own, arguments)
     except BrokenPipeError:
-        # Whoever read our output has gone; the interpreter's own last flush must not complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        give_up_output()  # whoever read it has gone
         return 1
     finally:
         log.close()
@@ -88,27 +91,35 @@ def _exit_code(own: Invocation, arguments: list[str]) -> int:
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.ctx.get_help())
         return 0
-    except click.ClickException as error:
-        return _failed(own, _usage_error(error))
-    except (click.Abort, KeyboardInterrupt):
-        return _failed(own, AzcmError(11, "The command was cancelled."))
-    except ArcgateError as error:
-        return _failed(own, as_azcm(error))
     except BrokenPipeError:
         raise
-    except OSError as error:
-        return _failed(own, AzcmError(2, "The agent can't use its files.", cause=str(error)))
-    except Exception as error:  # a defect of ours: the trace goes to the log, a sentence to the person
-        _log.exception("the command failed")
-        return _failed(
-            own,
-            AzcmError(
-                2,
-                "The agent failed.",
-                cause=f"{type(error).__name__}: {error}",
-                remedy=f"Look into {own.paths.azcmagent_log}.",
-            ),
-        )
+    except BaseException as error:
+        # What could not be read as flags has not reached the console yet.
+        own.console.is_json = own.console.is_json or asks_for_json(arguments)
+        return _failed(own, _as_failure(own, error))
+
+
+def asks_for_json(arguments: Sequence[str]) -> bool:
+    """Say whether one of a command's words is the flag for JSON; pure."""
+    return any(_ASKS_FOR_JSON.fullmatch(one) for one in takewhile(lambda one: one != "--", arguments))
+
+
+def _as_failure(own: Invocation, error: BaseException) -> AzcmError:
+    """Return what a command raised as the error that is told; raises it again when it is no failure."""
+    match error:
+        case click.Abort() | KeyboardInterrupt():
+            return AzcmError(11, "The command was cancelled.")
+        case click.ClickException():
+            return _usage_error(error)
+        case ArcgateError():
+            return as_azcm(error)
+        case OSError():
+            return AzcmError(2, "The agent can't use its files.", cause=str(error))
+        case Exception():  # a defect of ours: the trace goes to the log, a sentence to the person
+            _log.error("the command failed", exc_info=error)
+            cause, remedy = f"{type(error).__name__}: {error}", f"Look into {own.paths.azcmagent_log}."
+            return AzcmError(2, "The agent failed.", cause=cause, remedy=remedy)
+    raise error
 
 
 def _usage_error(error: click.ClickException) -> AzcmError:
@@ -120,5 +131,12 @@ def _usage_error(error: click.ClickException) -> AzcmError:
 
 def _failed(own: Invocation, error: AzcmError) -> int:
     _log.error("the command ended with an error", code=error.code, cause=error.one_line())
-    own.console.error(error)
+    try:
+        own.console.error(error)
+    except BrokenPipeError:
+        raise
+    except OSError:  # a full disk behind standard output, for one
+        give_up_output()
+        with contextlib.suppress(OSError):
+            own.console.error_beside(error)
     return error.exit_code

@@ -3,7 +3,7 @@
 import click
 from click.shell_completion import get_completion_class
 
-from arcgate.agent.commands.invocation import common_flags
+from arcgate.agent.commands.invocation import common_flags, invocation
 
 SHELLS = ("bash", "zsh", "fish")
 
@@ -17,7 +17,11 @@ def command(context: click.Context, shell: str) -> None:
 
     For zsh the same with zsh; for fish: azcmagent completion fish > ~/.config/fish/completions/azcmagent.fish
     """
-    click.echo(completion_script(context.find_root().command, "azcmagent", shell))
+    console = invocation().console
+    script = completion_script(context.find_root().command, "azcmagent", shell)
+    if console.is_json:
+        console.document({"shell": shell, "script": script})
+    console.line(script)
 
 
 def completion_script(program: click.Command, name: str, shell: str) -> str:

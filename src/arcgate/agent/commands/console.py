@@ -61,8 +61,15 @@ class Console:
                 }
             )
             return
+        self._lines(self.errors if self.log_to_stderr else self.output, error)
+
+    def error_beside(self, error: AzcmError) -> None:
+        """Print why the command failed where the output takes nothing: on standard error, as text."""
+        self._lines(self.errors, error)
+
+    def _lines(self, stream: TextIO, error: AzcmError) -> None:
         for text in error.lines():
-            self._print(self.errors if self.log_to_stderr else self.output, text)
+            self._print(stream, text)
 
     @staticmethod
     def _print(stream: TextIO, text: str) -> None:

@@ -2,7 +2,7 @@
 
 import click
 
-from arcgate.agent.commands.invocation import common_flags
+from arcgate.agent.commands.invocation import common_flags, invocation
 from arcgate.agent.errors import AzcmError
 
 
@@ -18,4 +18,7 @@ def command(context: click.Context, names: tuple[str, ...]) -> None:
         if found is None:
             raise AzcmError(23, f"There is no command {name[:100]!r}.", remedy="'azcmagent help' lists the commands.")
         parent = click.Context(found, parent=parent, info_name=name)
-    click.echo(parent.get_help())
+    console = invocation().console
+    if console.is_json:
+        console.document({"help": parent.get_help()})
+    console.line(parent.get_help())

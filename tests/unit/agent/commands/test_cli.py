@@ -68,6 +68,33 @@ def test_every_command_has_help(azcmagent: Run, name: str) -> None:
         assert f"Usage: azcmagent {name}" in result.output
 
 
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("nonsense", "-j"), 23),
+        (("show", "--nonsense", "--json"), 23),
+        (("check", "--hours", "0", "-vj"), 23),
+        (("connect", "--config", "/does/not/exist", "-j"), 19),
+        (("config", "set", "-j"), 16),
+    ],
+)
+def test_with_j_a_failure_is_json_wherever_the_flag_stands(
+    azcmagent: Run, arguments: tuple[str, ...], code: int
+) -> None:
+    result = azcmagent(*arguments)
+    assert result.code == code
+    assert result.document["error"]["code"] == f"AZCM{code:04}"
+
+
+def test_words_behind_two_hyphens_are_no_flags(azcmagent: Run) -> None:
+    assert azcmagent("show", "--", "-j").output.startswith("Exit Code: AZCM0023")
+
+
+@pytest.mark.parametrize(("arguments", "key"), [(("help",), "help"), (("completion", "zsh"), "script")])
+def test_texts_are_json_as_well(azcmagent: Run, arguments: tuple[str, ...], key: str) -> None:
+    assert "azcmagent" in azcmagent(*arguments, "-j").document[key]
+
+
 def test_help_reaches_commands_of_commands(azcmagent: Run) -> None:
     assert "--add" in azcmagent("help", "config", "set").output
 
