@@ -144,7 +144,7 @@ class ChildProcess:
             stdout=2,  # our own standard output is for what was asked of us
             pass_fds=(*self.spec.descriptors, *descriptors),
             env={**os.environ, **self.spec.environment},
-            preexec_fn=lambda: die_with(parent),
+            preexec_fn=lambda: _begin(parent),
         )
 
     def _take_report(self, line: bytes) -> None:
@@ -168,6 +168,12 @@ def die_with(parent: int) -> None:
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
         if os.getppid() != parent:
             os._exit(1)
+
+
+def _begin(parent: int) -> None:
+    die_with(parent)
+    # Ctrl-C reaches all processes of a terminal; the supervisor ends its own, also those that are still starting.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 async def _read_line(descriptor: int) -> bytes:

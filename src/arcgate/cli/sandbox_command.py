@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from arcgate.cli.failures import EXIT_INTERRUPTED
 from arcgate.cli.sandbox.demonstration import demonstrate
 from arcgate.cli.sandbox.plan import Network, SandboxOptions
 from arcgate.cli.sandbox.world import Sandbox, build, sandbox_folder
@@ -104,7 +105,7 @@ async def run_sandbox(options: SandboxOptions, *, as_json: bool, once: bool) -> 
             await cancel(work, stopping)
             tell("removing everything")
             supervisor.raise_failure()
-            outcome = work.result() if finished else 0
+            outcome = work.result() if finished else EXIT_INTERRUPTED if once else 0
             if isinstance(outcome, ArcgateError):
                 raise outcome
             return outcome

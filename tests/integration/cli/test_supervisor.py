@@ -51,6 +51,13 @@ async def test_a_child_that_reports_is_ready_and_is_stopped_in_the_end() -> None
     assert supervisor.pids == {}
 
 
+async def test_ctrl_c_of_the_terminal_is_left_to_the_supervisor() -> None:
+    supervisor = Supervisor()
+    await supervisor.start_all([child("import os\nos.kill(os.getpid(), 2)\n" + READY + SLEEP)])
+    assert supervisor.children[0].restarts == 0
+    await supervisor.stop(1)
+
+
 async def test_a_child_that_is_killed_is_started_again() -> None:
     supervisor = Supervisor()
     await supervisor.start_all([child(READY + SLEEP)])

@@ -13,7 +13,7 @@ from arcgate.cli.child_process import die_with
 from arcgate.core.errors import StateError
 
 _MAINS = {
-    "arcgate": "arcgate.cli.main",
+    "arcgate": "arcgate.cli.__main__",
     "azcmagent": "arcgate.agent.commands.main",
     "himdsd": "arcgate.agent.himds.service",
     "arcproxyd": "arcgate.agent.proxy.service",
