@@ -73,6 +73,7 @@ class Onboarding:
             await self._rollback.run(self.tell)
             raise AzcmError(62, f"Connecting took longer than {CONNECT_TIMEOUT} seconds.") from None
         except asyncio.CancelledError:
+            self.tell("Cancelled; undoing what was done.")
             await self._rollback.run(self.tell)
             raise AzcmError(11, "Connecting was cancelled.") from None
         except ArcgateError as error:

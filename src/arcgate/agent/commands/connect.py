@@ -1,11 +1,9 @@
 """`azcmagent connect`."""
 
-import asyncio
-import signal
-
 import click
 
 from arcgate.agent.commands.credentials import read_credentials, sign_in_flags
+from arcgate.agent.commands.interruption import run_interruptible
 from arcgate.agent.commands.invocation import Invocation, common_flags, invocation, needs_privileges
 from arcgate.agent.commands.refused_flags import refused_flags
 from arcgate.agent.connect import Onboarding
@@ -103,7 +101,14 @@ def command(
         ),
     )
     identity = _connect(own, request)
-    _start_services(own)
+    try:
+        _start_services(own)
+    except KeyboardInterrupt:
+        raise AzcmError(
+            11,
+            f"The machine is connected as {identity.resource_id}, but starting its services was cancelled.",
+            remedy="Run the same command again: it starts what does not run.",
+        ) from None
     own.console.info(f"Connected machine to {identity.cloud}")
     own.console.line(f"Resource Id: {identity.resource_id}")
     if own.console.is_json:
@@ -117,16 +122,7 @@ def _connect(own: Invocation, request: ConnectRequest) -> AgentIdentity:
         http = client(outbound_for_agent(own.paths, own.environment, cloud=cloud), cloud.ca_pem)
         console = own.console
         onboarding = Onboarding(own.paths, cloud, http, own.platform.facts(), now, console.info, console.progress)
-        return asyncio.run(_interruptible(onboarding, request))
-
-
-async def _interruptible(onboarding: Onboarding, request: ConnectRequest) -> AgentIdentity:
-    """Run the onboarding; SIGTERM ends it as Ctrl-C does, with everything rolled back."""
-    task = asyncio.current_task()
-    assert task is not None
-    if hasattr(signal, "SIGTERM"):
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    return await onboarding.run(request)
+        return run_interruptible(onboarding.run(request), "Connecting was cancelled.")
 
 
 def command_lock(own: Invocation) -> ServiceLock:
@@ -136,7 +132,9 @@ def command_lock(own: Invocation) -> ServiceLock:
         lock.acquire()
     except StateError:
         raise AzcmError(
-            62, "Another 'azcmagent connect' or 'azcmagent disconnect' is running.", remedy="Wait for it to end."
+            62,
+            "Another 'azcmagent' that connects, disconnects or upgrades this machine is running.",
+            remedy="Wait for it to end.",
         ) from None
     return lock
 

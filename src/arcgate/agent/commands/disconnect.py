@@ -1,6 +1,5 @@
 """`azcmagent disconnect`."""
 
-import asyncio
 import contextlib
 from dataclasses import replace
 
@@ -8,6 +7,7 @@ import click
 
 from arcgate.agent.commands.connect import command_lock
 from arcgate.agent.commands.credentials import read_credentials, sign_in_flags
+from arcgate.agent.commands.interruption import run_interruptible
 from arcgate.agent.commands.invocation import Invocation, common_flags, invocation, needs_privileges
 from arcgate.agent.disconnect import Offboarding, remove_local_state
 from arcgate.agent.errors import AzcmError
@@ -60,7 +60,9 @@ def command(
             # A run of `connect` that was killed may have left a key behind.
             own.console.info("This machine is not connected.")
         elif identity is not None and not force_local_only:
-            asyncio.run(_delete(own, identity, credentials))
+            run_interruptible(
+                _delete(own, identity, credentials), "Disconnecting was cancelled; nothing on this machine was changed."
+            )
         _clean(own)
     own.console.info("Removed this machine's identity, key and certificate")
     if own.console.is_json:
@@ -91,7 +93,4 @@ async def _delete(own: Invocation, identity: AgentIdentity, credentials: Credent
     cloud = own.cloud(identity.cloud)
     http = client(outbound_for_agent(own.paths, own.environment, cloud=cloud), cloud.ca_pem)
     with_tenant = replace(credentials, tenant_id=credentials.tenant_id or identity.tenant_id)
-    try:
-        await Offboarding(cloud, http, own.console.info).delete_resource(identity, with_tenant)
-    except asyncio.CancelledError:
-        raise AzcmError(11, "Disconnecting was cancelled; nothing on this machine was changed.") from None
+    await Offboarding(cloud, http, own.console.info).delete_resource(identity, with_tenant)

@@ -1,11 +1,11 @@
 """`azcmagent upgrade`."""
 
-import asyncio
 import subprocess
 
 import click
 
 from arcgate.agent.commands.connect import command_lock
+from arcgate.agent.commands.interruption import run_interruptible
 from arcgate.agent.commands.invocation import Invocation, common_flags, invocation, needs_privileges
 from arcgate.agent.http import client
 from arcgate.agent.surroundings_watch import outbound_for_agent
@@ -57,4 +57,5 @@ def _upgrade(own: Invocation, installed: Installation, wanted: str, cloud_name: 
     cloud = own.cloud(cloud_name)
     http = client(outbound_for_agent(own.paths, own.environment, cloud=cloud), cloud.ca_pem)
     tell, progress = own.console.info, own.console.progress
-    return asyncio.run(Upgrade(installed, http, cloud.packages, tell, progress, cloud.package_keys).run(wanted))
+    upgrade = Upgrade(installed, http, cloud.packages, tell, progress, cloud.package_keys)
+    return run_interruptible(upgrade.run(wanted), "Upgrading was cancelled; the agent is what it was.")

@@ -39,6 +39,7 @@ def run(words: Sequence[str | Path]) -> str:
             errors="replace",
             timeout=PATIENCE,
             check=False,
+            start_new_session=True,  # Ctrl-C at our terminal must not end a package manager half-way
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise AzcmError(101, f"{name} did not run to its end.", cause=str(error)) from None

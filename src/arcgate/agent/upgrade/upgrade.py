@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import json
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from arcgate.agent.upgrade.replacement import replace_archive, replace_package, 
 from arcgate.core.errors import InputError
 from arcgate.core.package_offers import Offer
 from arcgate.net.http_client import HttpClient
+from arcgate.net.tasks import spawn
 from arcgate.wire.extension_signature import read_keys
 from arcgate.wire.package_index import require_signed
 
@@ -24,6 +25,8 @@ LIST_TIMEOUT = 30
 """Seconds for the list of packages."""
 DOWNLOAD_TIMEOUT = 600
 """Seconds for a package."""
+UNPACKED = frozenset({"archive", "python"})
+"""Kinds of packages that are put in place without a package manager."""
 LARGEST_PACKAGE = 256 * 1024 * 1024
 """Bytes."""
 
@@ -61,7 +64,8 @@ class Upgrade:
         with _open_folder() as folder:
             file = await self._fetch(offer, folder)
             self.progress(60)
-            await self._replace(offer, file, offers, folder)
+            before = await self._fetch_before(offer, offers, folder)
+            await self._to_its_end(self._replace(offer, file, before))
         self.progress(100)
         return offer.version
 
@@ -122,11 +126,21 @@ class Upgrade:
         file.write_bytes(answer.body)
         return file
 
-    async def _replace(self, offer: Offer, file: Path, offers: list[Offer], folder: Path) -> None:
-        if offer.kind in {"archive", "python"}:
+    async def _to_its_end(self, work: Coroutine[None, None, None]) -> None:
+        """Go on although somebody cancels: half of a replacement is no agent."""
+        task = spawn("replace the agent", _outcome(work))
+        while not task.done():
+            try:
+                await asyncio.shield(task)
+            except asyncio.CancelledError:
+                self.tell("The agent is being replaced, which can't be cancelled any more.")
+        if (error := task.result()) is not None:
+            raise error
+
+    async def _replace(self, offer: Offer, file: Path, before: Path | None) -> None:
+        if offer.kind in UNPACKED:
             await asyncio.to_thread(replace_archive, self.installed, offer, file, self.tell)
             return
-        before = await self._fetch_before(offers, folder)
         try:
             await asyncio.to_thread(replace_package, offer.kind, file)
             await asyncio.to_thread(require_version, self.installed.program, offer.version)
@@ -136,11 +150,22 @@ class Upgrade:
                 self.tell(f"Rolled back to version {self.installed.version}")
             raise
 
-    async def _fetch_before(self, offers: list[Offer], folder: Path) -> Path | None:
+    async def _fetch_before(self, new: Offer, offers: list[Offer], folder: Path) -> Path | None:
         """Return the package of what is installed, to go back to; None when the cloud has it no more."""
         here = self.installed
+        if new.kind in UNPACKED:
+            return None  # the old folder stays until the new one has answered
         try:
             offer = newest(offers, here.kind, here.machine, here.libc, here.version)
         except InputError as error:
             raise as_azcm(error, 2) from None
         return await self._fetch(offer, folder) if offer is not None and offer.version == here.version else None
+
+
+async def _outcome(work: Coroutine[None, None, None]) -> AzcmError | None:
+    """Return what the work raised as a value: it is told to the person, and no crash of a task."""
+    try:
+        await work
+    except AzcmError as error:
+        return error
+    return None

@@ -1,8 +1,11 @@
 """An upgrade: the new agent in the old one's place, or the old one as it was."""
 
+import asyncio
 import hashlib
 import io
 import json
+import os
+import sys
 import tarfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,8 +21,10 @@ from arcgate.agent.upgrade.installation import Installation, find_installation
 from arcgate.agent.upgrade.replacement import require_contained
 from arcgate.agent.upgrade.upgrade import Upgrade
 from arcgate.net.http_client import Answer, HttpClient
+from arcgate.net.tasks import spawn
 from arcgate.wire.extension_signature import key_text
 from arcgate.wire.package_index import sign_index
+from worlds.waiting import wait_until
 
 pytestmark = pytest.mark.anyio
 
@@ -180,6 +185,25 @@ async def test_what_fails_after_the_exchange_brings_the_old_agent_back(world: Wo
     assert "prepare_machine" in error.sentence
     assert (world.answer, world.leftovers) == ("1.0.0", [])
     assert world.told[-1] == "Rolled back to version 1.0.0"
+
+
+async def test_what_is_being_put_in_place_is_finished_although_somebody_cancels(world: World, tmp_path: Path) -> None:
+    script = '#!/bin/sh\n: >"$2/begun"\nread -r _ <"$2/go"\n'
+    os.mkfifo(tmp_path / "go")
+    world.host.offer("1.1.0", _archive("1.1.0", {"prepare_machine": script}))
+    upgrade = spawn("upgrade", world.upgrade())
+    await asyncio.to_thread(wait_until, (tmp_path / "begun").exists, "the new agent is being put in place")
+    for _ in range(2):
+        upgrade.cancel()
+        await asyncio.sleep(0)
+    await asyncio.to_thread((tmp_path / "go").write_text, "\n")
+    assert await upgrade == "1.1.0"
+    assert (world.answer, world.leftovers) == ("1.1.0", [])
+    assert "can't be cancelled" in world.told[-1]
+
+
+def test_what_an_upgrade_runs_is_out_of_reach_of_the_terminals_signals() -> None:
+    assert run([sys.executable, "-c", "import os; print(os.getsid(0) == os.getpid())"]) == "True\n"
 
 
 @pytest.mark.parametrize(
