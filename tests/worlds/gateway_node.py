@@ -179,6 +179,7 @@ class GatewayNode:
         )
         self.tunnelling = tunnelling
         self.grants = ScriptedGrants()
+        self.now: Callable[[], datetime] = lambda: datetime.now(UTC)
         self.incoming = self.incoming_of(Place(0, 1, folder))
         self.sessions = self.sessions_of(self.incoming)
         names = Names(f".gw.{DOMAIN}", frozenset({f"management.{DOMAIN}"}), f".his.{DOMAIN}")
@@ -203,6 +204,7 @@ class GatewayNode:
             grants=self.grants,
             place=place,
             patience=patience or Patience(keep_alive=5, wait=2, idle=30),
+            clock=lambda: self.now(),
         )
 
     def sessions_of(self, incoming: IncomingConnections) -> Sessions:

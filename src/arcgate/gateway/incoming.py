@@ -104,8 +104,10 @@ class IncomingConnections:
         grants: GrantDesk,
         place: Place,
         patience: Patience,
+        clock: Callable[[], datetime],
     ) -> None:
         self._policy = policy
+        self._clock = clock
         self._tunnelling = tunnelling
         self._grants = grants
         self._place = place
@@ -131,7 +133,10 @@ class IncomingConnections:
 
     def refusal_of(self, waiter: Waiter) -> Verdict | None:
         """Return why a machine may not wait here, None when it may."""
-        identity = waiter.certificate.identity
+        certificate = waiter.certificate
+        identity = certificate.identity
+        if certificate.not_after <= self._clock():
+            return Verdict(Reason.CERTIFICATE_EXPIRED)
         admission = self._policy().admit(waiter.gateway_prefix, identity, by_signed_channel=waiter.by_signed_channel)
         if admission.refusal is not None:
             return admission.refusal

@@ -205,6 +205,7 @@ class Worker:
             grants=Grants(self._control),
             place=Place(number, settings.workers, self._configuration.workers_folder),
             patience=Patience(settings.incoming_keep_alive, settings.incoming_wait, settings.idle_timeout),
+            clock=_now,
         )
 
     def _make_machine_limits(self) -> MachineLimits:

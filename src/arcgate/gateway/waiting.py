@@ -54,11 +54,13 @@ class WaitingMachine:
             on_waiting(self)
             while (answer := await self._next_answer()) is not None:
                 waiting, self._answer = self._answer, None
+                if waiting is None:
+                    return  # nobody has asked
                 if isinstance(answer, Declined):
                     on_waiting(self)
                     _fail(waiting, Refused(Verdict(answer.reason)))
                     continue
-                if waiting is None or waiting.done():
+                if waiting.done():
                     return  # whoever asked has gone meanwhile
                 waiting.set_result(PrefixedStream(self._reader.rest, self.stream))
                 await self._released.wait()
@@ -92,23 +94,26 @@ class WaitingMachine:
 
     async def _next_answer(self) -> Opened | Declined | None:
         """Return the machine's next answer, None when it has ended, is silent or not welcome any more."""
-        is_heard = True
+        loop = asyncio.get_running_loop()
+        due, is_heard = loop.time() + self.keep_alive, True
         while True:
             while (line := self._reader.take()) is not None:
                 answer = parse_answer(line)
                 if not isinstance(answer, Pong):
                     return answer
                 is_heard = True
+            # By the clock, whatever comes meanwhile: who speaks all the time is looked at too.
+            if loop.time() >= due:
+                due = loop.time() + self.keep_alive
+                if self._answer is None:  # a ping before the answer could be taken for bytes of the connection
+                    if not is_heard or not self.is_welcome():
+                        return None
+                    is_heard = False
+                    await self._say(format_ping(self._pause))
             try:
-                async with asyncio.timeout(self.keep_alive):
+                async with asyncio.timeout_at(due):
                     data = await self.stream.receive()
             except TimeoutError:
-                if self._answer is not None:
-                    continue  # a ping now could be taken for bytes of the connection
-                if not is_heard or not self.is_welcome():
-                    return None
-                is_heard = False
-                await self._say(format_ping(self._pause))
                 continue
             if not data:
                 return None
@@ -154,17 +159,20 @@ class WaitingMachines:
                 del self._machines[name]
 
     async def take(self, machine_id: str) -> WaitingMachine:
-        """Return the machine's newest channel, which nobody else gets then; waits for one."""
-        while not (channels := self._machines.get(machine_id)):
+        """Return the machine's newest channel that is still welcome, which nobody else gets then; waits for one."""
+        while True:
+            while channels := self._machines.get(machine_id):
+                machine = channels[-1]
+                self.discard(machine)
+                if machine.is_welcome():
+                    return machine
+                machine.dismiss()
             wanted = asyncio.get_running_loop().create_future()
             self._wanted.setdefault(machine_id, []).append(wanted)
             try:
                 await wanted
             finally:
                 self._forget(machine_id, wanted)
-        machine = channels[-1]
-        self.discard(machine)
-        return machine
 
     async def open(self, machine_id: str, request: OpenRequest, limit: float) -> tuple[WaitingMachine, ByteStream]:
         """Return a channel of the machine and the connection on it, which must be released; raises Refused.
@@ -172,8 +180,9 @@ class WaitingMachines:
         A channel that turns out to be dead makes way for the next one. `limit` are seconds for finding one, and
         for its answer.
         """
-        deadline = asyncio.get_running_loop().time() + limit
-        while True:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + limit
+        while loop.time() < deadline:
             try:
                 async with asyncio.timeout_at(deadline):
                     machine = await self.take(machine_id)
@@ -183,6 +192,10 @@ class WaitingMachines:
                 return machine, await machine.open(request, limit)
             except (StreamReset, TimeoutError):
                 machine.dismiss()
+            except asyncio.CancelledError:
+                machine.dismiss()  # its answer would be nobody's
+                raise
+        raise Refused(Verdict(Reason.MACHINE_NOT_WAITING))
 
     def _forget(self, machine_id: str, wanted: "asyncio.Future[None]") -> None:
         waiters = self._wanted.get(machine_id, [])

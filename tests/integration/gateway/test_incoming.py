@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from arcgate.net.channel import ChannelTunnel
 from arcgate.net.dialer import dial
 from arcgate.net.listener import Listener, listen
 from arcgate.net.streams import ByteStream, StreamReset
-from arcgate.net.tasks import spawn
+from arcgate.net.tasks import cancel, spawn
 from arcgate.net.tls import TlsStream
 from arcgate.wire.frames import FRAMES_FIELD, FRAMES_VERSION
 from arcgate.wire.incoming import OPENED, PONG
@@ -164,6 +165,24 @@ async def test_only_an_associated_machine_may_wait(workers: Workers) -> None:
     assert (await workers.ask(0, machine, request))[2] == Reason.NOT_ASSOCIATED
     workers.node.publish_machine(machine.machine_id, revoked=(machine.serial,))
     assert (await workers.ask(0, machine, request))[2] == Reason.CERTIFICATE_REVOKED
+
+
+@pytest.mark.parametrize("is_revoked", [True, False], ids=["revoked", "expired"])
+async def test_nobody_is_led_to_who_waits_by_a_certificate_that_is_good_no_more(
+    workers: Workers, is_revoked: bool
+) -> None:
+    machine, node = machine_at(workers, 0), workers.node
+    node.grants.known["good"] = "ann 1"
+    channel = await workers.wait(0, machine)
+    if is_revoked:
+        node.publish_machine(machine.machine_id, revoked=(machine.serial,))
+    else:
+        node.now = lambda: datetime.now(UTC) + timedelta(days=365)
+    visiting = spawn("visit", workers.visit(0, machine))
+    try:
+        assert await read_all(channel) == b""
+    finally:
+        await cancel(visiting)
 
 
 async def test_a_worker_that_is_away_is_told_of_and_a_machine_tries_again(workers: Workers, tmp_path: Path) -> None:

@@ -160,7 +160,7 @@ async def test_a_machine_that_says_anything_else_is_let_go(words: bytes) -> None
 async def test_an_answer_for_somebody_who_has_gone_ends_the_channel() -> None:
     machines = WaitingMachines()
     async with waiting(machines) as (machine, task):
-        opening = spawn("open", machines.open(MACHINE, REQUEST, 5))
+        opening = spawn("open", (await machines.take(MACHINE)).open(REQUEST, 5))
         assert await machine.receive() == OPEN_LINE
         await cancel(opening)
         await machine.send(OPENED)
@@ -201,3 +201,57 @@ async def test_a_machine_does_not_fill_the_gateway_with_channels() -> None:
         await until(made[0][1].done)
         assert len(machines) == MOST_CHANNELS
         assert not any(task.done() for _, task in made[1:])
+
+
+async def test_a_channel_that_is_not_welcome_any_more_is_given_to_nobody() -> None:
+    machines, gate = WaitingMachines(), Gate()
+    async with waiting(machines) as (welcome, _), waiting(machines, gate=gate) as (_, others_task):
+        gate.is_open = False
+        opening = spawn("open", machines.open(MACHINE, REQUEST, 60))
+        assert await asyncio.wait_for(welcome.receive(), 5) == OPEN_LINE
+        await welcome.send(OPENED)
+        await opening
+        await until(others_task.done)
+
+
+async def test_a_machine_that_speaks_unasked_is_looked_at_all_the_same() -> None:
+    machines, gate = WaitingMachines(), Gate()
+    async with waiting(machines, keep_alive=0.2, gate=gate) as (machine, task):
+        gate.is_open = False
+
+        async def speak() -> None:
+            while True:
+                await machine.send(PONG)
+                await asyncio.sleep(0.01)
+
+        speaking = spawn("speak", speak())
+        await asyncio.wait({task}, timeout=5)
+        await cancel(speaking)
+        assert task.done()
+
+
+async def test_a_machine_that_declines_what_nobody_asked_for_is_let_go() -> None:
+    machines = WaitingMachines()
+    async with waiting(machines) as (machine, task):
+        await machine.send(format_declined(Reason.LIMIT_REACHED))
+        await until(task.done)
+
+
+async def test_a_machine_that_does_not_answer_for_somebody_who_has_gone_is_let_go() -> None:
+    machines = WaitingMachines()
+    async with waiting(machines) as (machine, task):
+        opening = spawn("open", machines.open(MACHINE, REQUEST, 60))
+        assert await machine.receive() == OPEN_LINE
+        await cancel(opening)
+        await until(task.done)
+
+
+async def test_a_machine_that_never_answers_on_any_channel_is_asked_for_twice_the_time_at_most() -> None:
+    machines = WaitingMachines()
+    async with waiting(machines) as _, waiting(machines) as (second, _):
+        opening = spawn("open", machines.open(MACHINE, REQUEST, 0.05))
+        assert await second.receive() == OPEN_LINE
+        with pytest.raises(Refused) as refused:
+            await opening
+        assert refused.value.verdict.reason is Reason.MACHINE_NOT_WAITING
+        assert len(machines) == 1
