@@ -26,6 +26,9 @@ SSH_PORT = 22
 LAST_BYTES = 5.0
 """Seconds for a connection to end once whoever ran us has gone."""
 
+MOST_OPENING = 8
+"""Connections of tcp-proxy that are being opened at once; the machine takes one after the other."""
+
 _DESTINATION = re.compile(
     r"(?:(?P<user>[A-Za-z0-9_][A-Za-z0-9_.+\\-]{0,127})@)?(?P<machine>/[A-Za-z0-9/_.()-]{1,400}|[A-Za-z0-9][A-Za-z0-9_.-]{0,89})\Z",
     re.ASCII,
@@ -82,7 +85,10 @@ def ssh_proxy_command(machine: str, port: int, resource_group: str | None, subsc
         try:
             await carrying
         except asyncio.CancelledError:
-            return
+            if (task := asyncio.current_task()) is not None and task.cancelling():
+                raise  # Ctrl-C
+        if client.failure is not None:
+            raise client.failure  # bytes were lost, by a full disk for one
 
     run(work())
 
@@ -164,22 +170,28 @@ def _loopback(text: str) -> tuple[str, int]:
 
 
 async def _serve(session: Session, machine: ResourceId, port: int, host: str, own_port: int) -> None:
-    asking = asyncio.Lock()
+    """Serve clients until a signal says otherwise."""
+    opening, over = asyncio.Semaphore(MOST_OPENING), asyncio.Event()
 
     async def handle(client: SocketStream) -> None:
         try:
-            async with asking:  # two that renew one token at once would lose it
+            async with opening:
                 connection = await open_connection(session, machine, port)
             await connection.carry(client)
         except ArcgateError as error:
             client.abort()
             for line in describe(error):
                 click.echo(line, err=True)
+        except asyncio.CancelledError:
+            client.abort()  # what we cut must not look whole
+            raise
 
+    for number in (signal.SIGHUP, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, over.set)
     listener = Listener([listen(host, own_port)], handle)
     listener.start()
     click.echo(f"Listening on {listener.addresses[0]} for port {port} of {machine.name}.", err=True)
     try:
-        await asyncio.Event().wait()
+        await over.wait()
     finally:
         await listener.stop(0)

@@ -1,5 +1,6 @@
 """Connections to a machine's ports by its gateway: a grant from the control plane, then a tunnel."""
 
+import asyncio
 import uuid
 from dataclasses import dataclass
 from typing import Any
@@ -33,9 +34,13 @@ class MachineConnection:
 
     async def carry(self, client: ByteStream) -> None:
         """Carry bytes both ways to the end; raises HopError when the connection was cut."""
-        ending = await relay(
-            client, self.stream, Traffic(), idle_timeout=LONGEST_SILENCE, half_closed_timeout=LONGEST_SILENCE
-        )
+        try:
+            ending = await relay(
+                client, self.stream, Traffic(), idle_timeout=LONGEST_SILENCE, half_closed_timeout=LONGEST_SILENCE
+            )
+        except asyncio.CancelledError:
+            self.stream.abort()
+            raise
         if ending is Ending.COMPLETED:
             await self.stream.close()
             return

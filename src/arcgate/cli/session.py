@@ -5,7 +5,7 @@ import contextlib
 import re
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
@@ -46,6 +46,8 @@ class Session:
     tokens: Tokens
     client: HttpClient
     clock: Callable[[], float] = time.time
+    _renewing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Two requests at once that renewed one refresh token would lose it."""
 
     @classmethod
     def open(cls, folder: ProfileFolder | None = None) -> "Session":
@@ -96,9 +98,10 @@ class Session:
 
     async def token(self) -> Tokens:
         """Return tokens that are valid for a while, renewed and stored if need be."""
-        if self.tokens.expires_at - EXPIRY_MARGIN <= self.clock():
-            await self._renew()
-        return self.tokens
+        async with self._renewing:
+            if self.tokens.expires_at - EXPIRY_MARGIN <= self.clock():
+                await self._renew()
+            return self.tokens
 
     async def find_subscription(self, name_or_id: str | None) -> str:
         """Return the id of a subscription given by name or id, or of the current one."""
@@ -156,10 +159,13 @@ class Session:
         raise to_failure(answer)
 
     async def _try(self, method: str, url: str, body: Any) -> Answer:
-        answer = await self._request(method, url, body, (await self.token()).access_token)
+        token = (await self.token()).access_token
+        answer = await self._request(method, url, body, token)
         if answer.status == 401:
             # The control plane may have forgotten the token before its time, for example with a restored database.
-            await self._renew()
+            async with self._renewing:
+                if self.tokens.access_token == token:
+                    await self._renew()
             answer = await self._request(method, url, body, self.tokens.access_token)
         return answer
 

@@ -21,6 +21,8 @@ class StandardStream:
         self._source = source
         self._sink = sink
         self._hung_up = asyncio.Event()
+        self.failure: OSError | None = None
+        """What went wrong with one of the descriptors."""
         for descriptor in (source, sink):
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 os.set_blocking(descriptor, False)
@@ -38,6 +40,7 @@ class StandardStream:
             except BlockingIOError:
                 await self._until(self._source, loop.add_reader, loop.remove_reader)
             except OSError as error:
+                self.failure = error
                 raise StreamReset(str(error)) from None
         return b""
 
@@ -51,6 +54,7 @@ class StandardStream:
             except BlockingIOError:
                 await self._until(self._sink, loop.add_writer, loop.remove_writer)
             except OSError as error:
+                self.failure = error
                 raise StreamReset(str(error)) from None
 
     async def end(self) -> None:

@@ -180,6 +180,15 @@ def test_a_cut_connection_gets_no_byte_that_is_not_the_machine_s(ready: SandboxP
         assert process.wait(20) == 1
 
 
+def test_output_that_can_not_be_written_is_a_failure(ready: SandboxProcess, server: SshServer) -> None:
+    environment = {**os.environ, "ARCGATE_CONFIG_DIR": str(ready.profile)}
+    command = [ARCGATE, "ssh-proxy", MACHINE, str(server.port)]
+    with Path("/dev/full").open("wb") as full:
+        streams: Any = {"stdin": subprocess.DEVNULL, "stdout": full, "stderr": subprocess.PIPE}
+        ended = subprocess.run(command, env=environment, **streams, timeout=50, check=False)
+    assert (ended.returncode, b"No space left on device" in ended.stderr) == (1, True), ended
+
+
 def test_monitor_mode_ends_sessions_and_lets_nobody_in(ready: SandboxProcess, server: SshServer) -> None:
     try:
         with long_session(ready, server) as session:
@@ -215,5 +224,7 @@ def test_any_allowed_port_can_be_had_on_the_operator_s_loopback(ready: SandboxPr
                         assert accepted.makefile("rb").read() == b"hello"
                         accepted.sendall(b"and back")
                     assert client.makefile("rb").read() == b"and back"
-            finally:
                 process.terminate()
+                assert process.wait(20) == 0
+            finally:
+                process.kill()
