@@ -17,6 +17,7 @@ from arcgate.core.errors import HopError
 from arcgate.core.names import HostName
 from arcgate.gateway.name_proofs import PROOF_PROTOCOL
 from arcgate.net.relay import Ending, Traffic, relay
+from arcgate.net.stages import Stage
 from arcgate.net.streams import ByteStream, PrefixedStream, StreamReset
 from arcgate.wire.client_hello import UNRECOGNIZED_NAME_ALERT, ClientHello, ClientHelloReader, HelloError
 
@@ -58,7 +59,7 @@ class FrontDoor:
         self,
         names: Names,
         *,
-        serve_gateway: Callable[[ByteStream, str, Callable[[], None]], Awaitable[None]],
+        serve_gateway: Callable[[ByteStream, str, Callable[[], None]], Awaitable[Stage | None]],
         open_control: Callable[[], Awaitable[ByteStream]] | None,
         prove_name: Callable[[ByteStream, HostName], Awaitable[None]] | None = None,
         hello_timeout: float,
@@ -80,11 +81,11 @@ class FrontDoor:
         self._shed_count = 0
         self._said_at = -SILENCE
 
-    async def handle(self, stream: ByteStream) -> None:
-        """Serve one accepted connection to its end."""
+    async def handle(self, stream: ByteStream) -> Stage | None:
+        """Serve one accepted connection, or its first stage."""
         if self._waiting >= self._most_waiting:
             self._shed()
-            return
+            return None
         self._waiting += 1
         is_waiting = True
 
@@ -94,7 +95,7 @@ class FrontDoor:
             is_waiting = False
 
         try:
-            await self._serve(stream, is_known)
+            return await self._serve(stream, is_known)
         finally:
             is_known()
 
@@ -110,22 +111,23 @@ class FrontDoor:
                 shed=self._shed_count,
             )
 
-    async def _serve(self, stream: ByteStream, is_known: Callable[[], None]) -> None:
+    async def _serve(self, stream: ByteStream, is_known: Callable[[], None]) -> Stage | None:
         read = await self._read_hello(stream)
         if read is None:
-            return
+            return None
         hello, again = read
         name = hello.server_name
         if self._prove_name is not None and name is not None and _asks_for_proof(hello):
             await self._prove_name(again, name)
         elif (prefix := self._names.gateway_prefix(name)) is not None:
-            await self._serve_gateway(again, prefix, is_known)
+            return await self._serve_gateway(again, prefix, is_known)
         elif self._open_control is not None and self._names.is_control(name):
             is_known()  # the control plane has bounds of its own
             await self._pass_on(again)
         else:
             with contextlib.suppress(StreamReset):
                 await stream.send(UNRECOGNIZED_NAME_ALERT)
+        return None
 
     async def _read_hello(self, stream: ByteStream) -> tuple[ClientHello, ByteStream] | None:
         reader = ClientHelloReader()

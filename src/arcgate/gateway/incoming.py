@@ -241,7 +241,9 @@ class IncomingConnections:
             return client
 
         try:
-            await self._tunnelling.run(tunnel, client, establish, None, open_target)
+            carrying = await self._tunnelling.open(tunnel, client, establish, None, open_target)
+            if carrying is not None:
+                await carrying
         finally:
             if machine is not None:
                 machine.release()

@@ -18,12 +18,13 @@ from arcgate.core.verdicts import Reason, Verdict
 from arcgate.gateway.identity import Certificate, read_certificate
 from arcgate.gateway.incoming import IncomingConnections, Visitor, Waiter
 from arcgate.gateway.signed_channels import SignedChannel, SignedChannels
-from arcgate.gateway.tunnelling import Tunnelling, answer
+from arcgate.gateway.tunnelling import Carrying, Tunnelling, answer
 from arcgate.gateway.tunnels import Tunnel
 from arcgate.net.channel import ChannelTunnel
 from arcgate.net.deadlines import within
 from arcgate.net.messages import MessageStream
 from arcgate.net.relay import HandOver
+from arcgate.net.stages import Stage
 from arcgate.net.streams import ByteStream, PrefixedStream, StreamReset
 from arcgate.net.tls import TlsStream, describe_failure
 from arcgate.wire.claims import read_claim
@@ -99,8 +100,8 @@ class Sessions:
         self._audit_process = audit_process
         self._held_end_silence = held_end_silence
 
-    async def serve(self, stream: ByteStream, prefix: str, is_known: Callable[[], None] = lambda: None) -> None:
-        """Serve one connection whose SNI named the gateway `prefix`, to its end.
+    async def serve(self, stream: ByteStream, prefix: str, is_known: Callable[[], None] = lambda: None) -> Stage | None:
+        """Serve one connection whose SNI named the gateway `prefix`, as far as its first tunnel.
 
         `is_known` is called when the client has shown a machine's certificate or sent a request's head: until then
         it may be anybody, holding a place.
@@ -112,51 +113,56 @@ class Sessions:
         except (TimeoutError, ssl.SSLError, StreamReset) as error:
             cause = describe_failure(error) if isinstance(error, ssl.SSLError) else str(error) or "time-out"
             _log.info("handshake failed", client=stream.peer, gateway=prefix, cause=cause)
-            return
+            return None
         session = _begin(client, prefix)
         if session.certificate is not None:
             is_known()
+        return await self._go_on(session, is_known)
+
+    async def _go_on(self, session: _Session, is_known: Callable[[], None] = lambda: None) -> Stage | None:
+        """Serve the next request, or begin its tunnel."""
         try:
-            while await self._serve_request(session, is_known):
-                pass
+            return await self._serve_request(session, is_known)
         except StreamReset:
-            return
+            return None
         except HeadError as error:
             refusal = Verdict(error.reason, detail=error.detail)
             await answer(session.client, format_refusal(refusal, _new_correlation_id()))
+            return None
 
-    async def _serve_request(self, session: _Session, is_known: Callable[[], None]) -> bool:
-        """Serve the next request; say whether another one may follow. Raises HeadError or StreamReset."""
+    async def _serve_request(self, session: _Session, is_known: Callable[[], None]) -> Stage | None:
+        """Serve the next request; return what comes after it. Raises HeadError or StreamReset."""
         reader = RequestReader(self._limits)
         head = await self._read_head(session, reader)
         if head is None:
-            return False
+            return None
         is_known()
         is_bare = session.signed is None and not session.has_certificate
         if head.method == "GET" and head.target == CHANNEL_PATH and is_bare:
-            return await self._open_signed(session, head, reader.rest)
+            is_signed = await self._open_signed(session, head, reader.rest)
+            return self._go_on(session) if is_signed else None
         if head.method in {"GET", "HEAD"} and head.target.startswith(b"/"):
             await self._serve_plain(session.client, head, session.prefix)
-            return False
+            return None
         return await self._serve_connect(session, head, reader.rest)
 
-    async def _serve_connect(self, session: _Session, head: RequestHead, rest: bytes) -> bool:
-        """Serve a CONNECT; say whether another request may follow. Raises HeadError or StreamReset."""
+    async def _serve_connect(self, session: _Session, head: RequestHead, rest: bytes) -> Stage | None:
+        """Serve a CONNECT, or open its tunnel; return what comes after that. Raises HeadError or StreamReset."""
         request, refusal = self._read_connect(session, head)
         if (machine_id := machine_of(request.target)) is not None and refusal is None:
             await self._serve_visitor(session, request, machine_id, head, rest)
-            return False
+            return None
         tunnel = self._make_tunnel(session, request)
         if self._audit_process and session.certificate is not None and session.signed is None:
             tunnel.process = read_claim(head)  # on a signed channel somebody on the path could have changed it
         refusal = refusal or self._certificate_refusal(session)
         if refusal is not None:
             await self._tunnelling.refuse(session.client, tunnel, refusal)
-            return False
+            return None
         if request.target == WAITING:
             await self._serve_waiter(session, request, tunnel, rest)
-            return False
-        return await self._serve_tunnel(session, request, tunnel, rest)
+            return None
+        return await self._open_tunnel(session, request, tunnel, rest)
 
     def _read_connect(self, session: _Session, head: RequestHead) -> tuple[ConnectRequest, Verdict | None]:
         """Return the request, and the refusal of one whose proof is not good; raises HeadError."""
@@ -215,7 +221,9 @@ class Sessions:
         await session.client.send(format_established(tunnel.correlation_id, _AGREEMENTS[True, HandOverMode.OFF]))
         await self._incoming.wait(waiter, ChannelTunnel(session.client, rest, may_hand_over=False))
 
-    async def _serve_tunnel(self, session: _Session, request: ConnectRequest, tunnel: Tunnel, rest: bytes) -> bool:
+    async def _open_tunnel(
+        self, session: _Session, request: ConnectRequest, tunnel: Tunnel, rest: bytes
+    ) -> Stage | None:
         gateway = tunnel.admission.gateway
         agreed = self._hand_over.limited_to(request.hand_over, gateway.hand_over if gateway else HandOverMode.OFF)
         may_hand_over = agreed.mode is not HandOverMode.OFF
@@ -232,11 +240,16 @@ class Sessions:
             return PrefixedStream(rest, session.client) if rest else session.client
 
         hand_over = HandOver(agreed.after, agreed.idle_after) if may_hand_over else None
-        ended = await self._tunnelling.run(tunnel, session.client, establish, hand_over)
+        carrying = await self._tunnelling.open(tunnel, session.client, establish, hand_over)
+        return None if carrying is None else self._carry(session, carrying)
+
+    async def _carry(self, session: _Session, carrying: Carrying) -> Stage | None:
+        """Carry a tunnel to its end; a channel that it leaves clean takes the next request."""
+        ended = await carrying
         if not isinstance(ended, ChannelTunnel) or not ended.is_reusable:
-            return False
+            return None
         session.rest = ended.rest
-        return True
+        return self._go_on(session)
 
     async def _read_head(self, session: _Session, reader: RequestReader) -> RequestHead | None:
         """Return the next head, None when the client leaves before one; raises HeadError or StreamReset.

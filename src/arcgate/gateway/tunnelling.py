@@ -1,7 +1,8 @@
 """The life of one tunnel: registered, checked, opened, recorded, relayed, ended, recorded."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
 
 import structlog
 
@@ -15,7 +16,7 @@ from arcgate.gateway.server_name import check_of, read_server_name
 from arcgate.gateway.spool import SpoolFull
 from arcgate.gateway.tunnels import OpenTunnels, Tunnel
 from arcgate.net.channel import ChannelTunnel
-from arcgate.net.relay import Ending, HandOver, relay
+from arcgate.net.relay import Ending, HandOver, Traffic, relay
 from arcgate.net.streams import ByteStream, StreamReset, close_gently
 from arcgate.wire.connect import format_refusal
 
@@ -27,6 +28,10 @@ Establish = Callable[[], Awaitable[ByteStream]]
 
 OpenTarget = Callable[[], Awaitable[ByteStream]]
 """Returns the connection to a target that is not dialled; raises Refused."""
+
+Carrying = Coroutine[Any, Any, ByteStream | None]
+"""Carries an open tunnel to its end and records that; gives its stream when it ended cleanly, None when the client was
+cut off. It has the tunnel in its care from when it is made: await it before anything else."""
 
 _log = structlog.get_logger(__name__)
 
@@ -58,61 +63,61 @@ class Tunnelling:
         self._hello_timeout = hello_timeout
         self.is_draining = False
 
-    async def run(
+    async def open(
         self,
         tunnel: Tunnel,
         client: ByteStream,
         establish: Establish,
         hand_over: HandOver | None,
         open_target: OpenTarget | None = None,
-    ) -> ByteStream | None:
-        """Run a tunnel to its end; return its stream when it ended cleanly, None when the client was cut off.
+    ) -> Carrying | None:
+        """Open a tunnel; return what carries it to its end, None when it was refused or cut, which has been told.
 
         `client` takes a refusal. Without `open_target` the tunnel's target is dialled. A cut cancels the task that is
-        running here, which goes on afterwards.
+        running here, and in which the tunnel is carried; the task goes on afterwards.
         """
-        task = asyncio.current_task()
-        assert task is not None
+        tunnel.belong_to_this_task()
         machine = tunnel.machine_id
         refusal = self._machine_limits.begin(machine, self._policy().limits_of(machine)) if machine else None
         self._open_tunnels.add(tunnel)
-        tunnel.task = task
-        before = task.cancelling()
+        carrying: Carrying | None = None
         try:
             if refusal is not None:
                 await self.refuse(client, tunnel, refusal)
                 return None
             if machine:
                 tunnel.traffic.meter = self._machine_limits.meter_of(machine)
-            return await self._run(tunnel, client, establish, hand_over, open_target)
+            streams = await self._begin(tunnel, client, establish, open_target)
+            if streams is not None:
+                carrying = self._carry(tunnel, machine, *streams, hand_over)
         except asyncio.CancelledError:
             # Taken back only when it was the cut and nobody else: a process that stops cancels the task too.
-            if tunnel.cut_reason is None or task.uncancel() > before:
+            if not tunnel.take_cut_back():
                 raise
-            return None
         finally:
-            tunnel.task = None
-            self._open_tunnels.discard(tunnel)
-            if machine:
-                self._machine_limits.end(machine)
+            if carrying is None:
+                self._forget(tunnel, machine)
+        return carrying
 
-    async def _run(
-        self,
-        tunnel: Tunnel,
-        client: ByteStream,
-        establish: Establish,
-        hand_over: HandOver | None,
-        open_target: OpenTarget | None,
-    ) -> ByteStream | None:
+    def _forget(self, tunnel: Tunnel, machine: str) -> None:
+        tunnel.task = None
+        self._open_tunnels.discard(tunnel)
+        if machine:
+            self._machine_limits.end(machine)
+
+    async def _begin(
+        self, tunnel: Tunnel, client: ByteStream, establish: Establish, open_target: OpenTarget | None
+    ) -> tuple[ByteStream, ByteStream] | None:
+        """Return the streams of the client and of the target; None when there is no tunnel, which has been told."""
         target: ByteStream | None = None
-        ending: EndReason = EndReason.INTERNAL
+        ending = EndReason.INTERNAL
         try:
             target = await self._open(tunnel, open_target)
-            client = await establish()
-            ending = await self._relay(tunnel, client, target, hand_over)
+            streams = await establish(), target
+            target = None
+            return streams
         except Refused as refused:
             await self.refuse(client, tunnel, refused.verdict)
-            return None
         except StreamReset:
             ending = EndReason.CLIENT_RESET
         except asyncio.CancelledError:
@@ -121,14 +126,42 @@ class Tunnelling:
                 self._accounting.refuse(tunnel, _verdict_of_cut(ending))
             raise
         finally:
-            tunnel.was_handed_over = isinstance(client, ChannelTunnel) and client.was_handed_over
-            # Nothing is awaited here: the end is recorded even while the process is being stopped.
-            self._accounting.end(tunnel, ending, tunnel.end_detail)
-            if target is not None and ending is not EndReason.COMPLETED:
-                # Both peers must be able to tell a cut from an end.
-                target.abort()
-                client.abort()
+            if target is not None:
+                self._end(tunnel, ending, client, target)
+        return None
+
+    async def _carry(
+        self, tunnel: Tunnel, machine: str, client: ByteStream, target: ByteStream, hand_over: HandOver | None
+    ) -> ByteStream | None:
+        """Carry an open tunnel to its end; see `Carrying`."""
+        ending = EndReason.INTERNAL
+        try:
+            stream = await self._check_server_name(tunnel, client)
+            if stream is None:
+                ending = EndReason.SERVER_NAME_DIFFERS
+            else:
+                ending = EndReason(await self._relay(stream, target, tunnel.traffic, hand_over))
+                if ending is EndReason.COMPLETED:
+                    await target.close()
+        except StreamReset:
+            ending = EndReason.CLIENT_RESET
+        except asyncio.CancelledError:
+            ending = tunnel.cut_reason or EndReason.SHUTDOWN
+            if not tunnel.take_cut_back():
+                raise
+        finally:
+            self._end(tunnel, ending, client, target)
+            self._forget(tunnel, machine)
         return client if ending is EndReason.COMPLETED else None
+
+    def _end(self, tunnel: Tunnel, ending: EndReason, client: ByteStream, target: ByteStream) -> None:
+        """Record the end of a started tunnel; nothing is awaited here, so it is even while the process is stopped."""
+        tunnel.was_handed_over = isinstance(client, ChannelTunnel) and client.was_handed_over
+        self._accounting.end(tunnel, ending, tunnel.end_detail)
+        if ending is not EndReason.COMPLETED:
+            # Both peers must be able to tell a cut from an end.
+            target.abort()
+            client.abort()
 
     async def _open(self, tunnel: Tunnel, open_target: OpenTarget | None) -> ByteStream:
         """Return the connection to the target, its start recorded; raises Refused."""
@@ -146,26 +179,26 @@ class Tunnelling:
             raise Refused(Verdict(Reason.AUDIT_UNAVAILABLE, detail=str(error))) from None
         return target
 
-    async def _relay(
-        self, tunnel: Tunnel, client: ByteStream, target: ByteStream, hand_over: HandOver | None
-    ) -> EndReason:
+    async def _check_server_name(self, tunnel: Tunnel, client: ByteStream) -> ByteStream | None:
+        """Return the client's stream, its first bytes read and put back where that is wanted; None if it must end."""
         check = check_of(tunnel)
-        if check is not ServerNameCheck.OFF:
-            seen = await read_server_name(client, tunnel.target, self._hello_timeout)
-            client = seen.stream
-            if seen.difference and not self._may_differ(tunnel, check, seen.difference):
-                return EndReason.SERVER_NAME_DIFFERS
-        ending = await relay(
+        if check is ServerNameCheck.OFF:
+            return client
+        seen = await read_server_name(client, tunnel.target, self._hello_timeout)
+        is_good = not seen.difference or self._may_differ(tunnel, check, seen.difference)
+        return seen.stream if is_good else None
+
+    def _relay(
+        self, client: ByteStream, target: ByteStream, traffic: Traffic, hand_over: HandOver | None
+    ) -> Awaitable[Ending]:
+        return relay(
             client,
             target,
-            tunnel.traffic,
+            traffic,
             idle_timeout=self._idle_timeout,
             half_closed_timeout=self._half_closed_timeout,
             hand_over=hand_over,
         )
-        if ending is Ending.COMPLETED:
-            await target.close()
-        return EndReason(ending)
 
     def _may_differ(self, tunnel: Tunnel, check: ServerNameCheck, difference: str) -> bool:
         """Record a server name that is not the target's; say whether the tunnel may go on."""

@@ -45,6 +45,8 @@ class Tunnel:
     end_detail: str = ""
     cut_reason: EndReason | None = None
     task: "asyncio.Task[Any] | None" = None
+    cancelled_before: int = 0
+    """How often its task had been cancelled when it took the tunnel."""
     by_signed_channel: bool = False
     """Whether TLS was opened on the path, so that the machine signs its requests."""
     process: str = ""
@@ -72,6 +74,16 @@ class Tunnel:
             self.cut_reason = reason
             if self.task is not None:
                 self.task.cancel()
+
+    def belong_to_this_task(self) -> None:
+        """Have the running task take the tunnel: a cut cancels it."""
+        task = asyncio.current_task()
+        assert task is not None
+        self.task, self.cancelled_before = task, task.cancelling()
+
+    def take_cut_back(self) -> bool:
+        """Let the task go on after the cut that cancelled it; False when it has to end, since not only the cut did."""
+        return self.cut_reason is not None and self.task is not None and self.task.uncancel() <= self.cancelled_before
 
     def check_again(self, policy: Policy) -> EndReason | None:
         """Return why the policy forbids the tunnel, None while it doesn't."""

@@ -11,6 +11,7 @@ import structlog
 from arcgate.core.errors import StateError
 from arcgate.net.descriptors import OUT_OF_DESCRIPTORS
 from arcgate.net.readiness import Readiness
+from arcgate.net.stages import Stage
 from arcgate.net.streams import SocketStream, tune
 from arcgate.net.tasks import cancel, spawn
 
@@ -27,7 +28,8 @@ SILENCE = 60.0
 MOST_ACCEPTED = 64
 """Connections that one turn of the loop accepts."""
 
-Handler = Callable[[SocketStream], Awaitable[None]]
+Handler = Callable[[SocketStream], Awaitable[Stage | None]]
+"""Serves a connection, or its first stage."""
 
 
 def listen(address: str, port: int) -> socket.socket:
@@ -152,6 +154,8 @@ class Listener:
 
     async def _handle(self, stream: SocketStream) -> None:
         try:
-            await self._handler(stream)
+            stage: Awaitable[Stage | None] | None = self._handler(stream)
+            while stage is not None:
+                stage = await stage
         finally:
             await stream.close()

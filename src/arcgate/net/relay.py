@@ -5,8 +5,9 @@ here by a task for each direction.
 """
 
 import asyncio
+from collections.abc import Coroutine
 from dataclasses import dataclass
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
 from arcgate.net.carriage import Carriage
 from arcgate.net.streams import ByteStream, PromptStream, SinkReset, StreamReset
@@ -66,7 +67,7 @@ class _Direction:
         self.traffic.count(len(data), is_up=self.is_up, now=asyncio.get_running_loop().time())
 
 
-async def relay(
+def relay(
     client: ByteStream,
     target: ByteStream,
     traffic: Traffic,
@@ -74,7 +75,7 @@ async def relay(
     idle_timeout: float,
     half_closed_timeout: float,
     hand_over: HandOver | None = None,
-) -> Ending:
+) -> Coroutine[Any, Any, Ending]:
     """Carry bytes both ways; a direction's end is passed on and the other one goes on.
 
     Returns how it ended and leaves both streams open: after COMPLETED close them, after anything else abort
@@ -84,23 +85,22 @@ async def relay(
     loop = asyncio.get_running_loop()
     traffic.last = loop.time()
     if _is_prompt(client) and _is_prompt(target):
-        carriage = Carriage(client, target, traffic, idle_timeout, half_closed_timeout, hand_over)
-        return await carriage.run()
+        return Carriage(client, target, traffic, idle_timeout, half_closed_timeout, hand_over).run()
     up = _Direction(client, target, Ending.CLIENT_RESET, Ending.TARGET_RESET, traffic, is_up=True)
     down = _Direction(target, client, Ending.TARGET_RESET, Ending.CLIENT_RESET, traffic, is_up=False)
-    pumps = {loop.create_task(up.run(), name="relay up"), loop.create_task(down.run(), name="relay down")}
-    return await _watch(pumps, traffic, idle_timeout, half_closed_timeout)
+    return _pump(up, down, traffic, idle_timeout, half_closed_timeout)
 
 
 def _is_prompt(stream: ByteStream) -> TypeGuard[PromptStream]:
     return isinstance(stream, PromptStream) and stream.readiness is not None
 
 
-async def _watch(
-    pumps: set[asyncio.Task[None]], traffic: Traffic, idle_timeout: float, half_closed_timeout: float
+async def _pump(
+    up: _Direction, down: _Direction, traffic: Traffic, idle_timeout: float, half_closed_timeout: float
 ) -> Ending:
-    """Wait until both directions have ended, one of them broke, or nothing has moved for too long."""
+    """Run both until they have ended, one of them broke, or nothing has moved for too long."""
     loop = asyncio.get_running_loop()
+    pumps = {loop.create_task(up.run(), name="relay up"), loop.create_task(down.run(), name="relay down")}
     pending = set(pumps)
     half_closed_at = 0.0
     try:

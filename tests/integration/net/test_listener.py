@@ -5,6 +5,7 @@ import contextlib
 import socket
 import subprocess
 import sys
+import weakref
 from ipaddress import IPv4Address
 
 import pytest
@@ -13,6 +14,7 @@ from structlog.testing import capture_logs
 from arcgate.core.errors import StateError
 from arcgate.net.dialer import dial
 from arcgate.net.listener import Listener, address_of, listen
+from arcgate.net.stages import Stage
 from arcgate.net.streams import SocketStream, StreamReset
 from arcgate.net.tasks import spawn
 from worlds.scripted import LOOPBACK
@@ -53,6 +55,34 @@ async def test_several_sockets_share_one_handler() -> None:
     listener.start()
     with socket.create_connection(("::1", int(listener.addresses[1].rpartition(":")[2]))):
         await until(lambda: listener.open_connections == 1)
+    await listener.stop(1)
+
+
+async def test_a_stage_is_gone_while_the_next_one_runs_and_the_connection_stays_open_until_the_last_has_ended() -> None:
+    class Head:
+        pass
+
+    heads: list[weakref.ref[Head]] = []
+
+    async def begin(stream: SocketStream) -> Stage:
+        head = Head()
+        heads.append(weakref.ref(head))
+        await stream.receive()
+        return carry(stream)
+
+    async def carry(stream: SocketStream) -> None:
+        await echo(stream)
+
+    listener = Listener([listen("127.0.0.1", 0)], begin)
+    listener.start()
+    client = await connect(listener)
+    await client.send(b"head")
+    await until(lambda: bool(heads) and heads[0]() is None)
+    await client.send(b"bytes")
+    assert await client.receive() == b"bytes"
+    assert listener.open_connections == 1
+    await client.close()
+    await until(lambda: listener.open_connections == 0)
     await listener.stop(1)
 
 

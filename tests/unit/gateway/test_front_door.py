@@ -10,6 +10,7 @@ from structlog.testing import capture_logs
 
 from arcgate.core.names import HostName
 from arcgate.gateway.front_door import FrontDoor, Names
+from arcgate.net.stages import Stage
 from arcgate.net.streams import ByteStream
 from arcgate.net.tasks import spawn
 from worlds.memory_streams import memory_pair
@@ -67,7 +68,7 @@ async def test_strangers_hold_a_place_until_they_are_known() -> None:
 
     door = FrontDoor(NAMES, serve_gateway=serve, open_control=None, hello_timeout=10, idle_timeout=10, most_waiting=1)
 
-    async def knock() -> "asyncio.Task[None]":
+    async def knock() -> "asyncio.Task[Stage | None]":
         near, far = memory_pair()
         await near.send(client_hello("gw.gw.arcgate.test"))
         return spawn("knock", door.handle(far))

@@ -1,7 +1,9 @@
 """Arc Proxy's connections: read a head, find the way, open it, carry bytes, tell the story once."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from time import monotonic
+from typing import Any
 
 import structlog
 
@@ -21,11 +23,14 @@ from arcgate.net.channel import ChannelTunnel
 from arcgate.net.deadlines import within
 from arcgate.net.early_tunnel import EarlyTunnel
 from arcgate.net.relay import Ending, HandOver, relay
+from arcgate.net.stages import Stage
 from arcgate.net.streams import ByteStream, PrefixedStream, SocketStream, StreamReset, close_gently
 from arcgate.wire.connect import format_established, parse_connect
 from arcgate.wire.heads import Fields, HeadError, RequestHead, RequestReader
 
 _log = structlog.get_logger(__name__)
+
+Relaying = Coroutine[Any, Any, Ending]
 
 
 class ArcProxy:
@@ -48,20 +53,35 @@ class ArcProxy:
         """Connections that are being served."""
         return self._open
 
-    async def handle(self, client: SocketStream) -> None:
-        """Serve one connection; the listener closes it."""
+    async def handle(self, client: SocketStream) -> Stage | None:
+        """Serve one connection, or its first stage; the listener closes it."""
         self._open += 1
-        record = RequestRecord(new_correlation_id(), client.peer, asyncio.get_running_loop().time)
+        record = RequestRecord(new_correlation_id(), client.peer, monotonic)
+        return await self._tell(client, record, self._serve(client, record))
+
+    async def _tell(self, client: SocketStream, record: RequestRecord, stage: Stage) -> Stage | None:
+        """Run a stage; however it ends, the client gets to know, and after the last one the log does."""
+        following: Stage | None = None
         try:
-            await self._serve(client, record)
+            following = await stage
+        except StreamReset as error:
+            record.reason, record.detail = record.reason or Ending.CLIENT_RESET, str(error)
+            client.abort()
+        except (ArcgateError, HeadError) as error:
+            await self._refuse(client, error, record)
         except asyncio.CancelledError:
             record.reason = record.reason or EndReason.SHUTDOWN
             client.abort()
             raise
+        except Exception as error:
+            _log.exception("a request failed", correlation_id=record.correlation_id)
+            await self._refuse(client, error, record)
         finally:
-            self._open -= 1
-            if record.method or record.status:
-                record.log_end()
+            if following is None:
+                self._open -= 1
+                if record.method or record.status:
+                    record.log_end()
+        return following
 
     def cut_refused(self) -> None:
         """End the running tunnels that the newest routing refuses."""
@@ -71,29 +91,25 @@ class ArcProxy:
                 record.reason = EndReason.TARGET_NOT_ALLOWED
                 task.cancel()
 
-    async def _serve(self, client: SocketStream, record: RequestRecord) -> None:
-        try:
-            if self._open > self._limits().connections:
-                raise LIMIT_REACHED.with_traceback(None)
-            received = await self._read_head(client)
-            if received is None:
-                return
-            head, raw, rest = received
-            record.method, record.target = head.method, shown_target(head.target)
-            if (callers := self._callers()) is not None:
-                await callers.require_allowed(client)
-            if head.method == "CONNECT":
-                await self._tunnel(client, head, rest, record)
-            else:
-                await self._forward(client, head, raw + rest, record)
-        except StreamReset as error:
-            record.reason, record.detail = record.reason or Ending.CLIENT_RESET, str(error)
-            client.abort()
-        except (ArcgateError, HeadError) as error:
-            await self._refuse(client, error, record)
-        except Exception as error:
-            _log.exception("a request failed", correlation_id=record.correlation_id)
-            await self._refuse(client, error, record)
+    async def _serve(self, client: SocketStream, record: RequestRecord) -> Stage | None:
+        if self._open > self._limits().connections:
+            raise LIMIT_REACHED.with_traceback(None)
+        received = await self._read_head(client)
+        if received is None:
+            return None
+        head, raw, rest = received
+        record.method, record.target = head.method, shown_target(head.target)
+        if (callers := self._callers()) is not None:
+            await callers.require_allowed(client)
+        if head.method != "CONNECT":
+            await self._forward(client, head, raw + rest, record)
+            return None
+        request = parse_connect(head)
+        record.correlation_id = request.correlation_id or record.correlation_id
+        record.target = request.target.authority
+        claim = await self._claim(client, request.target, record)
+        tunnel = self._open_early(request.target, record, claim) or await self._open_way(request.target, record, claim)
+        return self._tell(client, record, self._tunnel(client, request.target, rest, tunnel, record))
 
     async def _read_head(self, client: SocketStream) -> tuple[RequestHead, bytes, bytes] | None:
         """Return the head, its bytes and what came behind it; None when the client went without one."""
@@ -112,25 +128,22 @@ class ArcProxy:
             raise HeadError(Reason.REQUEST_MALFORMED, "the connection ended within the head")
         return None
 
-    async def _tunnel(self, client: SocketStream, head: RequestHead, rest: bytes, record: RequestRecord) -> None:
-        request = parse_connect(head)
-        record.correlation_id = request.correlation_id or record.correlation_id
-        record.target = request.target.authority
-        claim = await self._claim(client, request.target, record)
-        tunnel = self._open_early(request.target, record, claim) or await self._open_way(request.target, record, claim)
+    async def _tunnel(
+        self, client: SocketStream, target: Target, rest: bytes, tunnel: Tunnel, record: RequestRecord
+    ) -> None:
+        """Carry an open tunnel to its end."""
         is_whole = False
         task = asyncio.current_task()
         assert task is not None
-        self._tunnels[task] = request.target, record
+        self._tunnels[task] = target, record
         try:
             record.status = 200
             await client.send(format_established(record.correlation_id))
-            if (callers := self._callers()) is not None:
-                callers.name(client, record)
+            self._name_caller(client, record)
+            source = PrefixedStream(rest, client) if rest else client
             carry = self._carry_early if record.was_answered_early else self._carry
-            ending = await carry(PrefixedStream(rest, client) if rest else client, tunnel, record)
-            is_whole = ending is Ending.COMPLETED
-            record.reason = ending
+            record.reason = await carry(source, tunnel, record)
+            is_whole = record.reason is Ending.COMPLETED
         finally:
             del self._tunnels[task]
             if isinstance(tunnel.stream, ChannelTunnel):
@@ -164,16 +177,16 @@ class ArcProxy:
         self._outbound.early.failed(early.target)
         raise failure
 
-    async def _carry(self, client: ByteStream, tunnel: Tunnel, record: RequestRecord) -> Ending:
+    def _carry(self, client: ByteStream, tunnel: Tunnel, record: RequestRecord) -> Relaying:
         agreed = tunnel.hand_over
         terms = None if agreed.mode is HandOverMode.OFF else HandOver(agreed.after, agreed.idle_after)
-        return await self._relay(client, tunnel.stream, record, terms)
+        return self._relay(client, tunnel.stream, record, terms)
 
-    async def _relay(
+    def _relay(
         self, client: ByteStream, target: ByteStream, record: RequestRecord, hand_over: HandOver | None
-    ) -> Ending:
+    ) -> Relaying:
         limits = self._limits()
-        return await relay(
+        return relay(
             client,
             target,
             record.traffic,
@@ -181,6 +194,10 @@ class ArcProxy:
             half_closed_timeout=limits.half_closed_timeout,
             hand_over=hand_over,
         )
+
+    def _name_caller(self, client: SocketStream, record: RequestRecord) -> None:
+        if (callers := self._callers()) is not None:
+            callers.name(client, record)
 
     async def _claim(self, client: SocketStream, target: Target, record: RequestRecord) -> Fields:
         """Return what the gateway is told of the client's process: nothing, unless that is wanted."""
@@ -235,8 +252,7 @@ class ArcProxy:
             stream = (await self._open_way(request.target, record, claim)).stream
             exchange = forwarder.exchange(stream)
         is_whole = False
-        if (callers := self._callers()) is not None:
-            callers.name(client, record)
+        self._name_caller(client, record)
         try:
             is_whole = await exchange
         finally:
@@ -262,6 +278,9 @@ class ArcProxy:
                 await close_gently(client)
         except (StreamReset, TimeoutError):
             client.abort()
+        except asyncio.CancelledError:
+            client.abort()
+            raise
 
 
 async def _let_go(stream: ByteStream, is_whole: bool) -> None:
