@@ -32,14 +32,12 @@ async def splice_to_end(source: SocketStream, sink: SocketStream, count: Callabl
     while True:
         pipe = _take_pipe()
         if pipe is None:
-            size = await _copy(source, sink)
-            count(size or 0)
+            size = await _copy(source, sink, count)
         else:
             try:
                 size = _fill(source, pipe[1])
                 if size:
-                    await _empty(pipe[0], source, sink, size)
-                    count(size)
+                    await _empty(pipe[0], source, sink, size, count)
             except BaseException:
                 _close(pipe)  # bytes may be left in it
                 raise
@@ -62,10 +60,12 @@ def _fill(source: SocketStream, pipe: int) -> int | None:
         raise StreamReset(str(error)) from None
 
 
-async def _empty(pipe: int, source: SocketStream, sink: SocketStream, size: int) -> None:
+async def _empty(pipe: int, source: SocketStream, sink: SocketStream, size: int, count: Callable[[int], None]) -> None:
     while size:
         try:
-            size -= os.splice(pipe, sink.descriptor, size, flags=os.SPLICE_F_NONBLOCK | os.SPLICE_F_MOVE)
+            moved = os.splice(pipe, sink.descriptor, size, flags=os.SPLICE_F_NONBLOCK | os.SPLICE_F_MOVE)
+            count(moved)  # each, and not the whole: a slow sink may be cut before it has taken all
+            size -= moved
         except BlockingIOError:
             # Each piece that arrives meanwhile would wake us for nothing.
             source.readiness.pause_reading()
@@ -75,7 +75,7 @@ async def _empty(pipe: int, source: SocketStream, sink: SocketStream, size: int)
             raise SinkReset(str(error)) from None
 
 
-async def _copy(source: SocketStream, sink: SocketStream) -> int | None:
+async def _copy(source: SocketStream, sink: SocketStream, count: Callable[[int], None]) -> int | None:
     """Carry a piece through our own memory; None when there is nothing yet, 0 at the source's end."""
     data = source.receive_now()
     if data:
@@ -83,6 +83,7 @@ async def _copy(source: SocketStream, sink: SocketStream) -> int | None:
             await sink.send(data)
         except StreamReset as error:
             raise SinkReset(str(error)) from None
+        count(len(data))
     return None if data is None else len(data)
 
 
