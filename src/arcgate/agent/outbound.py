@@ -226,7 +226,7 @@ class Outbound:
         try:
             return await self._connect(channel, target, now, correlation_id, claim)
         except HopError as error:
-            if not channel.was_used or error.code != "GATEWAY_FAILED":
+            if not channel.was_kept or error.code != "GATEWAY_FAILED":
                 raise
         # A kept channel can die at the very moment that it is used, by a gateway's restart for one. The gateway
         # had not answered, so nothing has been begun that a second try on a fresh channel could double.
