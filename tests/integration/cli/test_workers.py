@@ -276,6 +276,8 @@ async def test_a_killed_worker_costs_its_own_tunnels_alone_and_another_one_takes
             assert await answers(renewed)
             assert all([await answers(stream) for stream in kept])
             await until(lambda: len(server.records("end")) >= before + 3, 30)
+            # Three lost, two kept, one meanwhile, one renewed: each worker sends its records when it comes to it.
+            await until(lambda: len(server.records("start")) >= 7, 30)
     ends = {record["tunnelId"]: record["reason"] for record in server.records("end")}
     starts = {record["tunnelId"]: record["node"] for record in server.records("start")}
     of_doomed = [tunnel for tunnel, reason in ends.items() if reason == EndReason.NODE_LOST]
