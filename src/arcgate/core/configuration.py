@@ -261,6 +261,11 @@ class GatewaySettings(Section):
     max_handshakes: int = Field(
         2_000, ge=1, description="Strangers' connections that have not asked for anything yet, in a worker."
     )
+    max_handshakes_per_address: int = Field(
+        1_000,
+        ge=1,
+        description="... from one source address (of IPv6 its /64), behind which many machines may stand.",
+    )
 
 
 class LogSettings(Section):

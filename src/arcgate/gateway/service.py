@@ -41,6 +41,7 @@ from arcgate.gateway.outbound import Outbound
 from arcgate.gateway.sessions import Sessions, Timeouts
 from arcgate.gateway.signed_channels import SignedChannels
 from arcgate.gateway.spool import Spool
+from arcgate.gateway.strangers import Strangers
 from arcgate.gateway.tunnelling import Tunnelling
 from arcgate.gateway.tunnels import OpenTunnels
 from arcgate.net import event_loop
@@ -266,7 +267,7 @@ class Worker:
             prove_name=self._name_proofs(),
             hello_timeout=settings.handshake_timeout,
             idle_timeout=settings.idle_timeout,
-            most_waiting=settings.max_handshakes,
+            strangers=Strangers(settings.max_handshakes, settings.max_handshakes_per_address, monotonic),
         )
 
     def _name_proofs(self) -> Callable[[ByteStream, HostName], Awaitable[None]] | None:
