@@ -67,6 +67,11 @@ class ControlPlane:
         """Return whatever the control plane answers to GET of a public path."""
         return await self._client.request("GET", self._url + path, headers=headers, timeout=60)
 
+    async def report(self, body: bytes) -> Answer:
+        """Return what the control plane answers to a machine's report of an onboarding that failed."""
+        headers = {"Content-Type": "application/json"}
+        return await self._client.request("PUT", self._url + "/log", headers=headers, body=body, timeout=30)
+
 
 class SnapshotWatch:
     """Follows the control plane's revisions. `publish` is called with every new snapshot."""

@@ -236,7 +236,7 @@ class Worker:
             policy=lambda: self._policy,
             clock=_now,
             tunnelling=self._tunnelling,
-            serve_plain=Installer(self._control.get, self._configuration.gateway_suffix).serve,
+            serve_plain=Installer(self._control.get, self._control.report, self._configuration.gateway_suffix).serve,
             signed_channels=SignedChannels(
                 facts=lambda: self._tls.facts,
                 policy=lambda: self._policy,

@@ -141,8 +141,10 @@ class Sessions:
         if head.method == "GET" and head.target == CHANNEL_PATH and is_bare:
             is_signed = await self._open_signed(session, head, reader.rest)
             return self._go_on(session) if is_signed else None
-        if head.method in {"GET", "HEAD"} and head.target.startswith(b"/"):
-            await self._serve_plain(session.client, head, session.prefix)
+        if head.method in {"GET", "HEAD", "PUT"} and head.target.startswith(b"/"):
+            rest = reader.rest
+            client = PrefixedStream(rest, session.client) if rest else session.client
+            await self._serve_plain(client, head, session.prefix)
             return None
         return await self._serve_connect(session, head, reader.rest)
 

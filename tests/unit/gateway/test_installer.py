@@ -5,9 +5,9 @@ import asyncio
 import pytest
 
 from arcgate.core.errors import Hop, HopError
-from arcgate.gateway.installer import GATEWAY_NAME_FIELD, MOST_KEPT, Installer
+from arcgate.gateway.installer import GATEWAY_NAME_FIELD, LARGEST_REPORT, MOST_KEPT, Installer
 from arcgate.net.http_client import Answer
-from arcgate.wire.heads import RequestHead
+from arcgate.wire.heads import Fields, RequestHead
 from worlds.memory_streams import memory_pair
 
 pytestmark = pytest.mark.anyio
@@ -21,6 +21,7 @@ class ControlPlane:
     def __init__(self, answer: Answer | HopError) -> None:
         self.answer = answer
         self.asked: list[tuple[str, dict[str, str]]] = []
+        self.reports: list[bytes] = []
 
     async def fetch(self, path: str, headers: dict[str, str]) -> Answer:
         self.asked.append((path, headers))
@@ -29,13 +30,23 @@ class ControlPlane:
             raise self.answer
         return self.answer
 
+    async def report(self, body: bytes) -> Answer:
+        self.reports.append(body)
+        return await self.fetch("/log", {})
 
-async def ask(installer: Installer, path: str, method: str = "GET") -> bytes:
+
+async def ask(
+    installer: Installer, path: str, method: str = "GET", fields: Fields = (), body: tuple[bytes, ...] = ()
+) -> bytes:
     """Return all that the client gets."""
     near, far = memory_pair()
     serving = asyncio.get_running_loop().create_task(
-        installer.serve(far, RequestHead(method, path.encode(), 1, ()), "gw")
+        installer.serve(far, RequestHead(method, path.encode(), 1, fields), "gw")
     )
+    for piece in body:
+        await near.send(piece)
+    if method == "PUT":
+        await near.end()
     received = b""
     while data := await near.receive():
         received += data
@@ -46,7 +57,7 @@ async def ask(installer: Installer, path: str, method: str = "GET") -> bytes:
 
 def installer_of(answer: Answer | HopError) -> tuple[Installer, ControlPlane]:
     plane = ControlPlane(answer)
-    return Installer(plane.fetch, ".gw.arcgate.test"), plane
+    return Installer(plane.fetch, plane.report, ".gw.arcgate.test"), plane
 
 
 async def test_the_installer_is_made_for_the_gateway_that_was_asked() -> None:
@@ -95,3 +106,36 @@ async def test_other_paths_are_not_passed_on(path: str) -> None:
     installer, plane = installer_of(Answer(200, {}, b""))
     assert (await ask(installer, path)).startswith(b"HTTP/1.1 405 ")
     assert plane.asked == []
+
+
+async def test_a_report_of_a_failed_onboarding_is_passed_on() -> None:
+    installer, plane = installer_of(Answer(200, {}, b"{}"))
+    answer = await ask(installer, "/log", "PUT", (("content-length", "10"),), (b'{"a', b'":"b"}\n'))
+    assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert plane.reports == [b'{"a":"b"}\n']
+
+
+@pytest.mark.parametrize(
+    ("fields", "body"),
+    [
+        ((), b"x"),
+        ((("content-length", "2"),), b"x"),
+        ((("content-length", "1"),), b"xy"),
+        ((("content-length", "+1"),), b"x"),
+        ((("content-length", "\u0661"),), b"x"),
+        ((("content-length", "1"), ("content-length", "1")), b"x"),
+        ((("content-length", "1"), ("transfer-encoding", "chunked")), b"x"),
+        ((("content-length", str(LARGEST_REPORT + 1)),), b"x"),
+    ],
+)
+async def test_a_report_without_one_good_length_is_refused(fields: Fields, body: bytes) -> None:
+    installer, plane = installer_of(Answer(200, {}, b"{}"))
+    assert (await ask(installer, "/log", "PUT", fields, (body,))).startswith(b"HTTP/1.1 400 ")
+    assert plane.reports == []
+
+
+@pytest.mark.parametrize(("method", "path"), [("PUT", "/azcmagent-linux"), ("GET", "/log"), ("PUT", "/log/")])
+async def test_reports_have_one_path_and_one_method(method: str, path: str) -> None:
+    installer, plane = installer_of(Answer(200, {}, b"{}"))
+    assert (await ask(installer, path, method, (("content-length", "0"),))).startswith(b"HTTP/1.1 405 ")
+    assert (plane.asked, plane.reports) == ([], [])

@@ -69,6 +69,8 @@ async def _describe(call: Call, body: OnboardingBody, group: str) -> Onboarding:
     _require(body)
     gateway = await _gateway(call, body.gatewayId) if body.gatewayId else None
     name = gateway.prefix + configuration.gateway_suffix if gateway is not None else ""
+    # The gateway takes reports by its own name, too: as a rule nothing else is within reach.
+    reports = name or f"gbl.his.{configuration.cloud.domain}"
     return Onboarding(
         tenant_id=call.caller.tenant_id,
         subscription_id=call.subscription_id,
@@ -76,9 +78,8 @@ async def _describe(call: Call, body: OnboardingBody, group: str) -> Onboarding:
         location=require_location(body.location, configuration),
         cloud=body.cloud or cloud_name(configuration),
         installer_url=f"{download_url(configuration, Approach(gateway_name=name))}/azcmagent-",
-        log_url=f"{configuration.url_of(f'gbl.his.{configuration.cloud.domain}')}/log",
+        log_url=f"{configuration.url_of(reports)}/log",
         authorities_pem=authorities_pem(configuration, call.context.authority),
-        front=configuration.url_of(name) if name else "",
         gateway_id=gateway.resource_id if gateway is not None else "",
         resource_name=require_name(body.resourceName, "machine") if body.resourceName else "",
         service_principal_id=body.servicePrincipalId,

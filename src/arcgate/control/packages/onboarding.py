@@ -26,8 +26,6 @@ class Onboarding:
     """Without the name of the system: `https://…/azcmagent-`."""
     log_url: str
     authorities_pem: str = ""
-    front: str = ""
-    """https URL of the gateway, which carries reports where nothing else is within reach; or empty."""
     gateway_id: str = ""
     resource_name: str = ""
     service_principal_id: str = ""
@@ -81,5 +79,4 @@ def _values(one: Onboarding, system: str) -> dict[str, str]:
         "PROXY": one.proxy,
         "INSTALLER_URL": one.installer_url + system,
         "LOG_URL": one.log_url,
-        "FRONT": one.front,
     }
