@@ -185,6 +185,7 @@ NAMES = {
     "deb": f"azcmagent_9.8.7_{'amd64' if MACHINE == 'x86_64' else 'arm64'}.deb",
     "rpm": f"azcmagent-9.8.7-1.{MACHINE}.rpm",
     "apk": f"azcmagent-9.8.7-r0.{MACHINE}.apk",
+    "archive": f"azcmagent-9.8.7-linux-{'musl' if any(Path('/lib').glob('ld-musl-*')) else 'gnu'}-{MACHINE}.tar.gz",
 }
 
 
@@ -206,12 +207,12 @@ class Programs:
             (self.folder / name).symlink_to(str(shutil.which(name)))
         (folder / "download").write_bytes(downloads)
         for name in tools:
-            self._program(name, f'echo "{name} $*" >>"{self.notes}"\nexit 9\n')
+            self.program(name, f'echo "{name} $*" >>"{self.notes}"\nexit 9\n')
         fetched = f'while [ "$1" != --output ]; do shift; done\ncp "{folder}/download" "$2"\n'
-        self._program("curl", fetched.replace("cp ", "/bin/cp "))
-        self._program("id", "echo 0\n")
+        self.program("curl", fetched.replace("cp ", "/bin/cp "))
+        self.program("id", "echo 0\n")
 
-    def _program(self, name: str, text: str) -> None:
+    def program(self, name: str, text: str) -> None:
         (self.folder / name).write_text(f"#!/bin/sh\n{text}")
         (self.folder / name).chmod(0o755)
 
@@ -252,3 +253,49 @@ def test_a_version_that_is_offered_can_be_chosen(tmp_path: Path) -> None:
     text = render_linux(PACKAGE, cloud(), "https://localhost", offers(b"the package", "deb"))
     assert programs.install(text, "--desiredversion", "9.8.7").returncode == 143
     assert programs.install(text, "--desiredversion", "1.2.3").returncode == 147
+
+
+def installed_by(programs: Programs, *kinds: str) -> subprocess.CompletedProcess[str]:
+    return programs.install(render_linux(PACKAGE, cloud(), "https://localhost", offers(b"the package", *kinds)))
+
+
+def test_a_system_that_can_unpack_nothing_is_told_what_to_install(tmp_path: Path) -> None:
+    done = installed_by(Programs(tmp_path), "archive")
+    assert done.returncode == 150
+    assert done.stderr == "Installation failed: tar and gzip are needed to unpack the agent. Install them.\n"
+
+
+def test_a_full_disk_is_no_fault_of_the_network(tmp_path: Path) -> None:
+    programs = Programs(tmp_path, "apt-get")
+    programs.program("curl", "exit 23\n")
+    done = installed_by(programs, "deb")
+    assert done.returncode == 158
+    assert "Check the space" in done.stderr
+
+
+def test_a_step_that_nobody_thought_of_ends_with_a_sentence_and_a_known_code(tmp_path: Path) -> None:
+    programs = Programs(tmp_path, "apt-get")
+    (programs.folder / "chmod").unlink()
+    programs.program("chmod", "echo 'chmod: no' >&2\nexit 1\n")
+    done = installed_by(programs, "deb")
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (
+        150,
+        "Installation failed: A step failed; see the words above.",
+    )
+
+
+def test_an_exchange_that_is_interrupted_brings_the_old_agent_back(tmp_path: Path) -> None:
+    text = script()
+    functions = text[: text.index("# All of it has arrived")]
+    steps = f"""
+home={tmp_path}/azcmagent fresh={tmp_path}/fresh
+mkdir "$home" "$fresh" && echo old >"$home/which" && echo new >"$fresh/which"
+trap clean_up EXIT
+trap 'fail 11 "It was interrupted."' HUP INT TERM
+mv() {{ command mv "$@"; case $2 in *.old.*) kill -TERM $$ ;; esac; }}
+put_in_place
+"""
+    done = run(functions + steps, tmp_path)
+    assert (done.returncode, done.stderr) == (11, "Installation failed: It was interrupted.\n")
+    assert (tmp_path / "azcmagent/which").read_text() == "old\n"
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["azcmagent", "install.sh"]

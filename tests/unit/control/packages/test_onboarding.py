@@ -193,6 +193,33 @@ def test_a_machine_that_is_connected_already_is_left_alone(machine: Machine) -> 
     assert machine.calls("azcmagent") == [["show", "-j"]]
 
 
+def test_on_a_connected_machine_the_services_that_a_former_run_left_out_are_started(machine: Machine) -> None:
+    known = f'  "resourceId": "/subscriptions/{PLAIN.subscription_id}/resourceGroups/servers/providers/x",'
+    shown = f'[ "$1" = show ] && cat <<\'END\'\n{known}\n  "himds": "running",\n  "arcproxy": "stopped",\nEND\n'
+    machine.program("azcmagent", f"{NOTE}{shown}exit 0\n")
+    one = replace(PLAIN, service_principal_id="e268f613", gateway_id="/g")
+    done = machine.run(render_linux_onboarding(one), AZCMAGENT_SERVICE_PRINCIPAL_SECRET="")
+    assert done.returncode == 0, done.stderr
+    assert "not all of its services run" in done.stdout
+    assert machine.calls("curl") == []
+    connect = machine.calls("azcmagent")[1]
+    assert connect[:3] == ["connect", "--resource-group", PLAIN.resource_group]
+    assert not {"--gateway-id", "--service-principal-id"} & set(connect)  # nobody has to sign in for that
+
+
+def test_wget_says_why_a_download_failed(machine: Machine) -> None:
+    (machine.folder / "bin/curl").unlink()
+    machine.program("wget", f"{NOTE}case $* in *--quiet*) ;; *) echo 'no route' >&2 ;; esac\nexit 4\n")
+    tools = machine.folder / "tools"
+    tools.mkdir()
+    for name in ("cat", "mktemp", "rm", "grep", "tr", "cut", "sed", "iconv", "sh", "env"):
+        (tools / name).symlink_to(str(shutil.which(name)))
+    text = render_linux_onboarding(PLAIN).replace("PATH=$PATH:/usr/bin:/opt/azcmagent/bin", ":")
+    done = machine.run(text, PATH=f"{machine.folder / 'bin'}:{tools}")
+    assert done.returncode == 1
+    assert done.stderr.rstrip().endswith("no route")
+
+
 def test_a_download_that_fails_is_reported_in_correct_json_and_ends_it(machine: Machine) -> None:
     machine.program("curl", f"{NOTE}{DOWNLOAD}printf 'no \"route\" \\\\ to\\thost\\377\\n' >&2\nexit 7\n")
     done = machine.run(render_linux_onboarding(PLAIN))

@@ -25,6 +25,9 @@ output=""
 pinned=""
 scratch=""
 fresh=""
+old=""
+home=""
+is_told=""
 
 usage() {
     cat <<'END_OF_USAGE'
@@ -36,9 +39,9 @@ Usage: sh install_linux_azcmagent.sh [OPTION]...
   --package-key KEY     demand that this key (Ed25519, base64) has signed the package; needs openssl 3
   --output FILE         write the message of a failure to FILE as well
   --help                show this
-Exit codes: 0 installed; 23 bad option; 132 no package for this machine; 143 the package manager failed, or Python is
-missing; 146 download failed; 147 version not on offer; 150 other failure; 155 not root; 158 disk full;
-171 the download is damaged, or not signed as it must be.
+Exit codes: 0 installed; 11 interrupted; 23 bad option; 132 no package for this machine; 143 the package manager
+failed, or Python is missing; 146 download failed; 147 version not on offer; 150 other failure; 155 not root;
+158 disk full; 171 the download is damaged, or not signed as it must be.
 END_OF_USAGE
 }
 
@@ -49,6 +52,7 @@ say() {
 fail() {
     code=$1
     shift
+    is_told=yes
     printf 'Installation failed: %s\n' "$*" >&2
     if [ -n "$output" ]; then
         printf '%s\n' "$*" >"$output" || true
@@ -57,8 +61,13 @@ fail() {
 }
 
 clean_up() {
+    code=$?
+    # Ended while one was being exchanged for the other.
+    if [ -n "$old" ] && [ ! -e "$home" ]; then mv "$old" "$home"; fi
+    if [ -n "$old" ]; then rm -rf "$old"; fi
     if [ -n "$scratch" ]; then rm -rf "$scratch"; fi
     if [ -n "$fresh" ]; then rm -rf "$fresh"; fi
+    if [ "$code" -ne 0 ] && [ -z "$is_told" ]; then fail 150 "A step failed; see the words above."; fi
 }
 
 need_value() {
@@ -163,6 +172,10 @@ choose_package() {
     find_python
 }
 
+need_unpacking() {
+    if ! has tar || ! has gzip; then fail 150 "tar and gzip are needed to unpack the agent. Install them."; fi
+}
+
 # The service users must be able to run it too, so every folder above it has to be open to all.
 PROBE='
 import os, sys, sysconfig
@@ -202,7 +215,9 @@ write_authorities() {
     cat >"$scratch/ca.pem" <<'END_OF_AUTHORITIES'
 @@CA_PEM@@
 END_OF_AUTHORITIES
+    code=$?
     if ! grep -q 'BEGIN CERTIFICATE' "$scratch/ca.pem"; then rm -f "$scratch/ca.pem"; fi
+    return "$code"
 }
 
 # The proxy goes by the environment: its password must not stand in the list of processes.
@@ -222,12 +237,18 @@ fetch() {
             --max-time "$TRANSFER_TIMEOUT" --retry 2 --output "$file"
         if [ -f "$scratch/ca.pem" ]; then set -- "$@" --cacert "$scratch/ca.pem"; fi
     elif command -v wget >/dev/null 2>&1; then
-        set -- wget --quiet --timeout="$CONNECT_TIMEOUT" --tries=3 --output-document="$file"
+        set -- wget --no-verbose --timeout="$CONNECT_TIMEOUT" --tries=3 --output-document="$file"
         if [ -f "$scratch/ca.pem" ]; then set -- "$@" --ca-certificate="$scratch/ca.pem"; fi
     else
         fail 146 "Neither curl nor wget is installed. Install one of them."
     fi
-    with_proxy "$@" "$url" || fail 146 "$url could not be downloaded. Check the name, the firewall and --proxy."
+    code=0
+    with_proxy "$@" "$url" || code=$?
+    case $1:$code in
+        *:0) ;;
+        curl:23 | wget:3) fail 158 "$file can't be written. Check the space in ${TMPDIR:-/tmp}; TMPDIR names another folder." ;;
+        *) fail 146 "$url could not be downloaded. Check the name, the firewall and --proxy." ;;
+    esac
 }
 
 check_digest() {
@@ -349,14 +370,16 @@ make_launchers() {
 }
 
 put_in_place() {
-    old=$home.old.$$
-    if [ -e "$home" ]; then mv "$home" "$old"; fi
+    if [ -e "$home" ]; then
+        old=$home.old.$$
+        mv "$home" "$old"
+    fi
     if ! mv "$fresh" "$home"; then
-        if [ -e "$old" ]; then mv "$old" "$home"; fi
         fail 150 "$home can't be written."
     fi
     fresh=""
-    rm -rf "$old"
+    if [ -n "$old" ]; then rm -rf "$old"; fi
+    old=""
     mkdir -p "$root/usr/bin"
     ln -sfn ../../opt/azcmagent/bin/azcmagent "$root/usr/bin/azcmagent"
 }
@@ -411,11 +434,12 @@ finish() {
 main() {
     read_options "$@"
     check_machine
-    scratch=$(mktemp -d)
     trap clean_up EXIT
-    trap 'exit 11' HUP INT TERM
+    trap 'fail 11 "It was interrupted."' HUP INT TERM
+    scratch=$(mktemp -d) || fail 150 "No folder can be made in ${TMPDIR:-/tmp}. Check the space and the rights there."
     choose_package
-    write_authorities
+    if [ "$tool" = archive ] || [ "$tool" = python ]; then need_unpacking; fi
+    write_authorities || fail 158 "$scratch can't be written. Check the space there; TMPDIR names another folder."
     download
     if [ "$tool" = archive ] || [ "$tool" = python ]; then install_archive; else install_package; fi
     write_cloud

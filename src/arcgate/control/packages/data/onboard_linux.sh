@@ -14,13 +14,13 @@ gatewayID=@@GATEWAY_ID@@
 resourceName=@@RESOURCE_NAME@@
 servicePrincipalId=@@PRINCIPAL@@
 secretFile=@@SECRET_FILE@@
+# shellcheck disable=SC2016 # what looks like an expansion is the tag's own text
 tags=@@TAGS@@
 # A proxy with a password comes by the environment, since this file is passed around.
 proxy=@@PROXY@@
 if [ -n "${ARCGATE_PROXY-}" ]; then proxy=$ARCGATE_PROXY; fi
 installer=@@INSTALLER_URL@@
 log=@@LOG_URL@@
-front=@@FRONT@@
 
 scratch=""
 
@@ -75,17 +75,14 @@ transfer() {
     how=$1
     url=$2
     file=$3
-    way=$proxy
-    # The agent service is within reach through the gateway, too, when nothing else is.
-    if [ "$how" = send ] && [ -z "$way" ] && [ -n "$front" ] && has curl; then way=$front; fi
     if has curl; then
         set -- curl --fail --silent --show-error --proto '=https' --connect-timeout 30 --max-time 120
-        if [ -s "$scratch/ca.pem" ]; then set -- "$@" --cacert "$scratch/ca.pem" --proxy-cacert "$scratch/ca.pem"; fi
+        if [ -s "$scratch/ca.pem" ]; then set -- "$@" --cacert "$scratch/ca.pem"; fi
         if [ "$how" = get ]; then set -- "$@" --retry 2 --output "$file"; else
             set -- "$@" --output /dev/null --request PUT --header 'Content-Type: application/json' --data-binary "@$file"
         fi
     elif has wget; then
-        set -- wget --quiet --timeout=30 --tries=2
+        set -- wget --no-verbose --timeout=30 --tries=2
         if [ -s "$scratch/ca.pem" ]; then set -- "$@" --ca-certificate="$scratch/ca.pem"; fi
         if [ "$how" = get ]; then set -- "$@" --output-document="$file"; else
             set -- "$@" --output-document=/dev/null --method=PUT --body-file="$file"
@@ -94,7 +91,7 @@ transfer() {
         say "Neither curl nor wget is installed. Install one of them." >&2
         return 1
     fi
-    if [ -n "$way" ]; then set -- env https_proxy="$way" HTTPS_PROXY="$way" no_proxy="" NO_PROXY="" "$@"; fi
+    if [ -n "$proxy" ]; then set -- env https_proxy="$proxy" HTTPS_PROXY="$proxy" no_proxy="" NO_PROXY="" "$@"; fi
     "$@" "$url"
 }
 
@@ -102,13 +99,26 @@ write_authorities() {
     cat >"$scratch/ca.pem" <<'END_OF_AUTHORITIES'
 @@CA_PEM@@
 END_OF_AUTHORITIES
+    code=$?
     if ! grep -q 'BEGIN CERTIFICATE' "$scratch/ca.pem"; then rm -f "$scratch/ca.pem"; fi
+    return "$code"
 }
 
 is_connected() {
     has azcmagent || return 1
     known=$(azcmagent show -j 2>/dev/null) || return 1
     printf '%s' "$known" | grep -Fqi "\"resourceId\": \"/subscriptions/$subscriptionId/resourceGroups/$resourceGroup/"
+}
+
+# A run that was ended between connecting and starting the services left them stopped.
+start_services() {
+    case $known in
+        *'"himds": "stopped"'* | *'"arcproxy": "stopped"'*) ;;
+        *) say "This machine is connected already; nothing was changed."; return 0 ;;
+    esac
+    say "This machine is connected already, but not all of its services run."
+    azcmagent connect --resource-group "$resourceGroup" --tenant-id "$tenantId" --location "$location" \
+        --subscription-id "$subscriptionId" --cloud "$cloud" || fail "the services could not be started (code $?)."
 }
 
 install_agent() {
@@ -165,15 +175,15 @@ main() {
     # The installer puts the command there, and sudo's PATH may lack it.
     PATH=$PATH:/usr/bin:/opt/azcmagent/bin
     if is_connected; then
-        say "This machine is connected already; nothing was changed."
+        start_services
         exit 0
     fi
     correlationId=$(cat /proc/sys/kernel/random/uuid)
     export correlationId
-    scratch=$(mktemp -d)
+    scratch=$(mktemp -d) || fail "no folder can be made in ${TMPDIR:-/tmp}. Check the space and the rights there."
     trap clean_up EXIT
     trap 'exit 11' HUP INT TERM
-    write_authorities
+    write_authorities || fail "$scratch can't be written. Check the space there."
     find_secret
     install_agent
     connect
