@@ -24,16 +24,18 @@ class CommandLine:
 
     control: ControlPlane
     folder: Path
+    endpoint: str = BASE
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Let sessions of commands talk to the control plane in this loop."""
         control, loop = self.control, asyncio.get_running_loop()
+        endpoint = self.endpoint
         folder = ProfileFolder(self.folder)
-        folder.save(Profile(endpoint=BASE, audience=AUDIENCE, subscription_id=control.subscription_id))
+        folder.save(Profile(endpoint=self.endpoint, audience=AUDIENCE, subscription_id=control.subscription_id))
         folder.save_tokens(Tokens(control.admin.token, FAR_FUTURE))
 
         async def request(_session: Session, method: str, url: str, body: Any, _token: str) -> Answer:
-            place = url.removeprefix(BASE)
+            place = url.removeprefix(endpoint)
             work = ask(control.app, method, place, document=body, headers=control.admin.headers)
             reply = await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, loop))
             return Answer(reply.status, reply.headers, reply.body)

@@ -81,20 +81,20 @@ def firewall_command(
 
 def _direct(features: list[str], domain: str) -> list[Opening]:
     wanted = for_features(shipped_catalogue(), features)
-    return [*for_domain(_domain(domain)), *wanted]
-
-
-def _domain(given: str) -> HostName:
-    if given:
-        return parse_host_name(given)
-    endpoint = Session.open().profile.endpoint.rpartition("//")[2]
-    host = parse_target(endpoint, 443).host
-    name, _, domain = str(host).partition(".")
+    if domain:
+        return [*for_domain(parse_host_name(domain)), *wanted]
+    place = _endpoint(Session.open())
+    name, _, own = str(place.host).partition(".")
     if name != "management":
         raise InputError(
-            "DOMAIN_UNKNOWN", f"{host} does not tell the cloud's domain.", remedy="Give it: --domain DOMAIN."
+            "DOMAIN_UNKNOWN", f"{place.host} does not tell the cloud's domain.", remedy="Give it: --domain DOMAIN."
         )
-    return HostName(domain)
+    return [*for_domain(HostName(own), place.port), *wanted]
+
+
+def _endpoint(session: Session) -> Target:
+    """Return the resource manager's place; all names of a cloud have its port."""
+    return parse_target(session.profile.endpoint.rpartition("//")[2], 443)
 
 
 async def find_gateways(given: list[str], subscription: str | None) -> list[Target]:
@@ -107,7 +107,8 @@ async def find_gateways(given: list[str], subscription: str | None) -> list[Targ
     known = await session.list_all(
         list_path(await session.find_subscription(subscription), None, GATEWAY_TYPE), HYBRID_COMPUTE
     )
-    places = {str(one["name"]).lower(): parse_target(one["properties"]["gatewayEndpoint"], 443) for one in known}
+    port = _endpoint(session).port
+    places = {str(one["name"]).lower(): parse_target(one["properties"]["gatewayEndpoint"], port) for one in known}
     missing = [name for name in names if name not in places]
     if missing or not places:
         raise InputError(

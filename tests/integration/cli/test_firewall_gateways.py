@@ -6,7 +6,7 @@ import pytest
 
 from arcgate.core.errors import InputError
 from worlds.command_line import CommandLine
-from worlds.control_plane import control_plane
+from worlds.control_plane import BASE, control_plane
 
 pytestmark = pytest.mark.anyio
 
@@ -32,3 +32,14 @@ async def test_gateways_are_found_by_name_or_all_of_them(tmp_path: Path, monkeyp
         missing = await command.run("firewall-rules", "--format", "csv", "--gateway", "nobody")
         assert isinstance(missing.exception, InputError)
         assert "edge, other" in missing.exception.remedy
+
+
+async def test_the_clouds_own_port_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with control_plane(tmp_path / "plane") as control:
+        command = CommandLine(control, tmp_path / "profile", f"{BASE}:8443")
+        command.install(monkeypatch)
+        await control.group()
+        host = (await control.gateway("edge")).json()["properties"]["gatewayEndpoint"]
+        assert f"{host},8443" in await command.succeed("firewall-rules", "--format", "csv")
+        direct = await command.succeed("firewall-rules", "--format", "csv", "--direct-for", "KeyVault")
+        assert "management.arcgate.test,8443" in direct
