@@ -125,7 +125,7 @@ class Worker:
             self._ledgers.close()
 
     async def _drain(self) -> None:
-        self._tunnelling.is_draining = True
+        self._sessions.drain()
         _log.info("draining", open_tunnels=len(self._open_tunnels))
         self._incoming.let_go()
         drain_timeout = self._configuration.gateway.drain_timeout

@@ -7,6 +7,7 @@ import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import uuid4
 
 import structlog
@@ -99,6 +100,14 @@ class Sessions:
         self._incoming = incoming
         self._audit_process = audit_process
         self._held_end_silence = held_end_silence
+        self._waiting: set[asyncio.Task[Any]] = set()
+        """Tasks of machines' channels that carry nothing."""
+
+    def drain(self) -> None:
+        """Take no more tunnels, and let go of the channels that carry none: their machines open others elsewhere."""
+        self._tunnelling.is_draining = True
+        for one in self._waiting:
+            one.cancel()
 
     async def serve(self, stream: ByteStream, prefix: str, is_known: Callable[[], None] = lambda: None) -> Stage | None:
         """Serve one connection whose SNI named the gateway `prefix`, as far as its first tunnel.
@@ -274,14 +283,29 @@ class Sessions:
         return None
 
     async def _first_bytes(self, session: _Session) -> bytes:
-        patience = self._timeouts.channel_idle if session.certificate else self._timeouts.head
+        if session.certificate is not None:
+            return await self._next_of_channel(session)
+        patience = self._timeouts.head
         try:
             with within(patience):
                 return await session.client.receive()
         except TimeoutError:
-            if session.certificate is not None:
-                return b""  # an idle channel ends without a word
             raise HeadError(Reason.HEAD_TIMEOUT, f"no request in {patience:g} s") from None
+
+    async def _next_of_channel(self, session: _Session) -> bytes:
+        """Return the first bytes of a channel's next request; an idle channel ends without a word."""
+        task = asyncio.current_task()
+        assert task is not None
+        if self._tunnelling.is_draining:
+            return b""
+        self._waiting.add(task)
+        try:
+            with within(self._timeouts.channel_idle):
+                return await session.client.receive()
+        except TimeoutError:
+            return b""
+        finally:
+            self._waiting.discard(task)
 
     def _certificate_refusal(self, session: _Session) -> Verdict | None:
         certificate = session.certificate

@@ -13,6 +13,7 @@ from arcgate.core.verdicts import EndReason
 from arcgate.gateway.sessions import Timeouts
 from arcgate.net.channel import ChannelTunnel
 from arcgate.net.streams import ByteStream, StreamReset
+from arcgate.net.tasks import spawn
 from arcgate.net.tls import TlsStream, server_context
 from arcgate.wire.connect import HAND_OVER_FIELD
 from arcgate.wire.frames import FRAMES_FIELD, FRAMES_VERSION
@@ -75,6 +76,27 @@ async def test_one_channel_carries_one_tunnel_after_the_other(node: GatewayNode)
     ids = {record.tunnel_id for record in node.records(Event.START)}
     assert len(ids) == 5
     assert ids == {record.tunnel_id for record in node.records(Event.END)}
+
+
+async def test_a_node_that_stops_lets_go_of_channels_that_carry_nothing_and_of_others_after_their_tunnel(
+    node: GatewayNode,
+) -> None:
+    async with target(echo) as port:
+        node.publish_endpoints(f"127.0.0.1:{port}")
+        machine = node.enrol()
+        idle, busy = await machine.open(), await machine.open()
+        await talk(await open_on(idle, f"127.0.0.1:{port}"), b"before")
+        running = await open_on(busy, f"127.0.0.1:{port}")
+        node.sessions.drain()
+        stopping = spawn("stop", node.listener.stop(60))
+        async with asyncio.timeout(20):
+            with pytest.raises(StreamReset):
+                await idle.receive()
+            await talk(running, b"still carried")
+            await stopping
+        assert running.is_reusable
+        for channel in (idle, busy):
+            await channel.close()
 
 
 async def test_each_tunnel_of_a_channel_is_decided_anew(node: GatewayNode) -> None:
