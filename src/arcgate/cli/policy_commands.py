@@ -230,8 +230,11 @@ def rollback(revision: int, subscription: str | None, yes: bool) -> None:
     """Make the policy what it was after a revision. That is a new revision, which can be taken back too."""
     confirm(f"Take back all changes of the policy after revision {revision}?", yes)
     answer = run(ask("POST", f"policyRevisions/{revision}/rollback", subscription, {}))
+    if not answer["value"] and not answer["skipped"]:
+        click.echo(f"The policy has not changed since revision {revision}.", err=True)
     for one in answer["value"]:
-        click.echo(f"restored {one['kind']} {one['resourceId'].rpartition('/')[2]}")
+        done = "deleted" if one["after"] is None else "restored"
+        click.echo(f"{done} {one['kind']} {one['resourceId'].rpartition('/')[2]}")
     for one in answer["skipped"]:
         click.echo(f"left as it is, since it was made or deleted meanwhile: {one}", err=True)
 

@@ -6,9 +6,12 @@ from typing import Any
 
 import click
 
+from arcgate.cli.failures import ApiFailure
 from arcgate.cli.output import Columns, output_option, show, show_list
 from arcgate.cli.resource_options import confirm, group_option, list_path, name_option, resource_path, yes_option
 from arcgate.cli.session import Session, run
+
+NOT_FOUND = 404
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +57,20 @@ class ResourceKind:
             async def work() -> bool:
                 session = Session.open()
                 path = await self.path(session, subscription, resource_group, name)
-                return await session.delete(path, self.api_version)
+                is_there = await self._is_there(session, path)
+                await session.delete(path, self.api_version)
+                return is_there
 
             if not run(work()):
                 self.tell_absence(name)
+
+    async def _is_there(self, session: Session, path: str) -> bool:
+        """Say whether there is one; the answer to DELETE is the same 204, which the original's clients insist on."""
+        try:
+            await session.get(path, self.api_version)
+        except ApiFailure as error:
+            return error.status != NOT_FOUND  # whoever may delete need not be allowed to read
+        return True
 
     def tell_absence(self, name: str) -> None:
         """Say that there was nothing to delete: it is no failure, but may be a misspelt name."""
