@@ -9,7 +9,6 @@ import asyncio
 from arcgate.net.direction import Direction
 from arcgate.net.streams import PromptStream
 from arcgate.net.sweep import Sweep
-from arcgate.net.tasks import cancel
 from arcgate.net.traffic import Ending, HandOver, Traffic
 from arcgate.wire.inner_tls import InnerTls
 
@@ -51,7 +50,7 @@ class Carriage:
         inner = self.inner
         up = Direction(self, client, target, is_up=True, walk=inner.from_client if inner else None)
         down = Direction(self, target, client, is_up=False, walk=inner.from_server if inner else None)
-        self._directions = (up, down)
+        self._directions: tuple[Direction, ...] = (up, down)
 
     async def run(self) -> Ending:
         """Carry until the end; raises what a direction raised that is no reset."""
@@ -67,8 +66,9 @@ class Carriage:
             return await self._ended
         finally:
             sweep.discard(self)
-            # Both let go before anything is awaited: a second cancellation must not leave one of them carrying.
-            await cancel(*up.stop(), *down.stop())
+            up.stop()
+            down.stop()
+            self._directions = ()  # they know us, and a circle would wait for the collector
 
     @property
     def is_over(self) -> bool:
@@ -87,6 +87,11 @@ class Carriage:
         elif self.hand_over is not None and now - self.traffic.last >= self.hand_over.idle:
             for one in self._directions:
                 one.leave_tls()
+
+    def stop_watching(self) -> None:
+        """Let go of what watched the records inside, once both directions have no use for it any more."""
+        if not any(one.is_watching for one in self._directions):
+            self.inner = self.hand_over = None
 
     def direction_ended(self) -> None:
         """Take note that a direction has ended cleanly."""

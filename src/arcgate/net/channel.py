@@ -19,6 +19,9 @@ from arcgate.net.streams import PromptStream, SocketStream, StreamReset
 from arcgate.net.tls import TlsStream
 from arcgate.wire.frames import FIN, LARGEST_PAYLOAD, FrameError, FrameReader, FrameType, format_data
 
+_NO_FRAMES = FrameReader()
+"""Of all tunnels that read no frames any more."""
+
 PIECE = LARGEST_PAYLOAD
 """Most bytes of one DATA frame that we send."""
 
@@ -33,6 +36,21 @@ class ChannelTunnel(PromptStream):
     aborted: with True it takes the channel back, which can carry another tunnel then.
     """
 
+    __slots__ = (
+        "_ended",
+        "_frames",
+        "_held_end",
+        "_hold_end",
+        "_in_silence",
+        "_may_hand_over",
+        "_on_done",
+        "_peer_ended",
+        "_ready",
+        "_receives_raw",
+        "_sends_raw",
+        "_tls",
+    )
+
     def __init__(
         self,
         tls: TlsStream | MessageStream,
@@ -45,7 +63,9 @@ class ChannelTunnel(PromptStream):
     ) -> None:
         self._tls = tls
         self._frames = FrameReader()
-        self._ready: list[bytes] = []  # a deque takes 700 bytes, of every idle tunnel
+        # No list or deque: one that has been emptied keeps a byte of the C library's heap, and so a page of what
+        # TLS states around it leave behind.
+        self._ready = b""
         self._may_hand_over = may_hand_over and isinstance(tls.inner, PromptStream)
         self._hold_end = hold_end
         self._in_silence = in_silence
@@ -65,7 +85,7 @@ class ChannelTunnel(PromptStream):
 
     def put_back(self, data: bytes) -> None:
         """Give back what was received, to be received again before everything else."""
-        self._ready.insert(0, data)
+        self._ready = data + self._ready
 
     @property
     def was_handed_over(self) -> bool:
@@ -102,6 +122,11 @@ class ChannelTunnel(PromptStream):
         """Whether the peer's direction has left the TLS."""
         return self._receives_raw
 
+    @property
+    def is_raw(self) -> bool:
+        """Whether both directions have left the TLS, which is freed then."""
+        return self._sends_raw and self._receives_raw
+
     def go_raw(self) -> bool:
         """Leave frames and TLS with our direction; only on a boundary that both sides could hand over at.
 
@@ -122,7 +147,8 @@ class ChannelTunnel(PromptStream):
         """See PromptStream."""
         while True:
             if self._ready:
-                return self._ready.pop(0)
+                ready, self._ready = self._ready, b""
+                return ready
             if self._peer_ended:
                 return b""
             if self._receives_raw:
@@ -168,7 +194,8 @@ class ChannelTunnel(PromptStream):
         """See ByteStream."""
         while True:
             if self._ready:
-                return self._ready.pop(0)
+                ready, self._ready = self._ready, b""
+                return ready
             if self._peer_ended:
                 return b""
             if self._receives_raw:
@@ -254,7 +281,7 @@ class ChannelTunnel(PromptStream):
                 case FrameType.RESET:
                     raise StreamReset(frame.payload.decode("ascii", "replace"))
         if pieces:  # as one: each piece passed on by itself would cost a system call
-            self._ready.append(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+            self._ready = b"".join((self._ready, *pieces)) if self._ready or len(pieces) > 1 else pieces[0]
 
     def _take_close_notify(self) -> None:
         if not self._may_hand_over or not self._frames.is_between_frames:
@@ -262,12 +289,13 @@ class ChannelTunnel(PromptStream):
         self._receives_raw = True
         assert isinstance(self._tls, TlsStream), "messages are never handed over"
         if raw := self._tls.take_raw():
-            self._ready.append(raw)
+            self._ready += raw
         self._free_tls()
 
     def _free_tls(self) -> None:
         """Let go of the TLS state once no direction needs it: it is most of an idle tunnel's memory."""
-        if self._sends_raw and self._receives_raw:
+        if self.is_raw:
             assert isinstance(self._tls, TlsStream), "messages are never handed over"
+            self._frames = _NO_FRAMES
             self._tls.free()
             FreedMemory.of(asyncio.get_running_loop()).count()

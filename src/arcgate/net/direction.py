@@ -5,14 +5,13 @@ hand-over, decided here for the sending side.
 """
 
 import asyncio
-from collections.abc import Callable
 from typing import Protocol
 
 from arcgate.net.channel import ChannelTunnel
 from arcgate.net.pace import Meter
 from arcgate.net.readiness import Readiness
-from arcgate.net.splice import splice_to_end
-from arcgate.net.streams import PromptStream, SinkReset, SocketStream, StreamReset
+from arcgate.net.splice import Splice
+from arcgate.net.streams import PromptStream, SinkReset, StreamReset, to_sink
 from arcgate.net.traffic import BULK, Ending, HandOver, Traffic
 from arcgate.wire.inner_tls import InnerTls, RecordWalk
 
@@ -32,6 +31,8 @@ class Whole(Protocol):
     @property
     def is_over(self) -> bool: ...
 
+    def stop_watching(self) -> None: ...
+
     def direction_ended(self) -> None: ...
 
     def end(self, ending: Ending) -> None: ...
@@ -50,7 +51,7 @@ class Direction:
         "_other",
         "_sink",
         "_source",
-        "_splicing",
+        "_splice",
         "_walk",
         "has_ended",
     )
@@ -65,33 +66,39 @@ class Direction:
         self._walk = walk
         self._carried = 0
         self._is_ending = False
-        self._splicing: asyncio.Task[None] | None = None
+        self._splice: Splice | None = None
         self._other: Direction | None = None
         self.has_ended = False
+
+    @property
+    def is_watching(self) -> bool:
+        """Whether it still follows the records inside, to find a place where it or the other one may be handed over."""
+        return self._walk is not None
 
     def start(self, other: "Direction") -> None:
         """Have the sockets report to us."""
         self._other = other
-        _readiness_of(self._source).on_readable = self.step
-        _readiness_of(self._sink).on_writable = self.step
+        _readiness_of(self._source).on_readable = self
+        _readiness_of(self._sink).on_writable = self
 
-    def stop(self) -> list[asyncio.Task[None]]:
-        """Carry no more; returns what remains to be cancelled."""
+    def stop(self) -> None:
+        """Carry no more."""
         self.has_ended = True
-        self._let_go()
-        self._other = None
-        return [] if self._splicing is None else [self._splicing]
-
-    def _let_go(self) -> None:
         _readiness_of(self._source).on_readable = None
         _readiness_of(self._sink).on_writable = None
+        self._other = None
+        if self._splice is not None:
+            self._splice.close()
 
     def step(self) -> None:
         """Carry what can be carried now; the next report goes on."""
-        if self.has_ended or self._splicing is not None or self._carriage.is_over:
+        if self.has_ended or self._carriage.is_over:
             return
         try:
-            self._carry()
+            if self._splice is None:
+                self._carry()
+            else:
+                self._carry_in_kernel(self._splice)
         except Exception as error:
             self._broke(error)
 
@@ -131,7 +138,7 @@ class Direction:
                 self._carriage.fail(error)
 
     def _flush(self) -> bool:
-        return _to_sink(self._sink.flush_now)
+        return to_sink(self._sink.flush_now)
 
     def _pass_on(self, data: bytes) -> bool:
         """Send what came, or the end; say whether it is gone."""
@@ -148,7 +155,7 @@ class Direction:
         return is_gone
 
     def _end_sink(self) -> bool:
-        return _to_sink(self._sink.end_now)
+        return to_sink(self._sink.end_now)
 
     def _switch(self, data: bytes, place: int) -> bool:
         assert isinstance(self._sink, ChannelTunnel)
@@ -180,7 +187,7 @@ class Direction:
             return
         try:
             if sink.can_go_raw and self._flush() and inner.hand_over_at(walk, 0) == 0:
-                _to_sink(sink.go_raw)
+                to_sink(sink.go_raw)
         except Exception as error:
             self._broke(error)  # the sweep goes on with the others
         else:
@@ -189,8 +196,16 @@ class Direction:
     def _follow_peer(self) -> None:
         """Hand the other direction over too when the peer has gone raw with this one, data or not."""
         source = self._source
-        if isinstance(source, ChannelTunnel) and source.peer_went_raw and source.can_go_raw and self._other is not None:
+        if not isinstance(source, ChannelTunnel) or not source.peer_went_raw:
+            return
+        if source.can_go_raw and self._other is not None:
             self._other.leave_tls()
+        if source.is_raw:
+            self._stop_watching()
+
+    def _stop_watching(self) -> None:
+        self._walk = None
+        self._carriage.stop_watching()
 
     def _begin_splicing(self) -> bool:
         """Have the kernel carry the rest, once both ends are plain sockets and it is worth it."""
@@ -200,32 +215,34 @@ class Direction:
         is_channel = isinstance(self._source, ChannelTunnel) or isinstance(self._sink, ChannelTunnel)
         if self._carried < BULK and not is_channel:
             return False
-        self._let_go()
-        self._splicing = self._carriage.loop.create_task(self._splice(source, sink), name="splice")
+        _readiness_of(self._sink).on_writable = None  # each arrival reports a writable socket as well
+        self._stop_watching()
+        self._splice = Splice(source, sink)
+        self._carry_in_kernel(self._splice)
         return True
 
-    async def _splice(self, source: SocketStream, sink: SocketStream) -> None:
-        try:
-            await splice_to_end(source, sink, self._count)
-            if self._carriage.is_over:
-                return
+    def _carry_in_kernel(self, splice: Splice) -> None:
+        if splice.carry(self._count):
+            self._carriage.loop.call_soon(self.step)
+        elif splice.has_ended:
             self._end_sink()
-        except Exception as error:
-            self._broke(error)
-        else:
             self.has_ended = True
             self._carriage.direction_ended()
+        else:
+            self._await_report(splice)
+
+    def _await_report(self, splice: Splice) -> None:
+        """Have the socket report that keeps us from carrying, and that one alone."""
+        source, sink = _readiness_of(self._source), _readiness_of(self._sink)
+        if splice.is_stuck and source.on_readable is self:
+            source.on_readable, sink.on_writable = None, self
+            source.pause_reading()
+        elif not splice.is_stuck and sink.on_writable is self:
+            source.on_readable, sink.on_writable = self, None
+            source.resume_reading()
 
     def _count(self, size: int) -> None:
         self._carriage.traffic.count(size, is_up=self._is_up, now=self._carriage.loop.time())
-
-
-def _to_sink(act: Callable[[], bool]) -> bool:
-    """Do something to the sink; what breaks then is its side, and raises SinkReset."""
-    try:
-        return act()
-    except StreamReset as error:
-        raise SinkReset(str(error)) from None
 
 
 def _readiness_of(stream: PromptStream) -> Readiness:

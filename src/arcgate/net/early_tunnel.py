@@ -23,6 +23,19 @@ from arcgate.wire.heads import HeadError, ResponseHead, ResponseReader
 class EarlyTunnel(ChannelTunnel):
     """See the module. `via` names the gateway for messages, `hand_over` is the most that we agree to."""
 
+    __slots__ = (
+        "_failure",
+        "_is_answered",
+        "_offered",
+        "_page",
+        "_reader",
+        "_refusal",
+        "_via",
+        "agreed",
+        "on_answered",
+        "target",
+    )
+
     def __init__(
         self,
         tls: TlsStream | MessageStream,

@@ -8,8 +8,7 @@ earlier owner of the same descriptor does no harm.
 import asyncio
 import select
 import weakref
-from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 MOST_REPORTS: Final = 512
 """Reports taken from the kernel in one turn of the loop."""
@@ -20,10 +19,18 @@ _READ = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 _WRITE = select.EPOLLOUT | select.EPOLLHUP | select.EPOLLERR
 
 
+class Stepped(Protocol):
+    """What does its work in steps. It is kept as it is: a bound method of it would be an object more."""
+
+    def step(self) -> None:
+        """Do what can be done now."""
+        ...
+
+
 class Readiness:
     """What one registered socket waits for: at most one task in each direction, or else callbacks.
 
-    `on_readable` and `on_writable` are called straight from the report while no task waits: a tunnel costs
+    `on_readable` and `on_writable` take a step straight from the report while no task waits: a tunnel costs
     neither tasks nor futures that way. They must not raise.
     """
 
@@ -33,8 +40,8 @@ class Readiness:
         self._descriptor = descriptor
         self._reader: asyncio.Future[None] | None = None
         self._writer: asyncio.Future[None] | None = None
-        self.on_readable: Callable[[], None] | None = None
-        self.on_writable: Callable[[], None] | None = None
+        self.on_readable: Stepped | None = None
+        self.on_writable: Stepped | None = None
         self._poller = _poller_of(asyncio.get_running_loop())
         self._poller.register(descriptor, self)
 
@@ -81,12 +88,12 @@ class Readiness:
         self._poller.remove(self._descriptor, self)
 
 
-def _wake(waiting: "asyncio.Future[None] | None", callback: Callable[[], None] | None) -> None:
+def _wake(waiting: "asyncio.Future[None] | None", stepped: Stepped | None) -> None:
     if waiting is not None:
         if not waiting.done():
             waiting.set_result(None)
-    elif callback is not None:
-        callback()
+    elif stepped is not None:
+        stepped.step()
 
 
 class _Poller:

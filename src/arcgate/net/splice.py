@@ -12,79 +12,101 @@ from collections.abc import Callable
 from typing import Final
 
 from arcgate.net.descriptors import OUT_OF_DESCRIPTORS
-from arcgate.net.streams import SinkReset, SocketStream, StreamReset
-from arcgate.net.tasks import Share
+from arcgate.net.streams import SinkReset, SocketStream, StreamReset, to_sink
 
 PIPE_SIZE: Final = 1024 * 1024
 MOST_SPARE_PIPES: Final = 32
 TURN: Final = 4 * 1024 * 1024
 """Bytes that one direction carries before others get their turn."""
 
+_AT_ONCE = os.SPLICE_F_NONBLOCK | os.SPLICE_F_MOVE if hasattr(os, "splice") else 0
+
 _spare: list[tuple[int, int]] = []
 
 
-async def splice_to_end(source: SocketStream, sink: SocketStream, count: Callable[[int], None]) -> None:
-    """Carry bytes until the source has ended its direction; `count` gets the size of each piece.
+class Splice:
+    """One direction inside the kernel, without a task: each report of a socket has it carry what there is."""
 
-    Raises StreamReset when the source breaks, SinkReset when the sink does.
-    """
-    share = Share(TURN)
-    while True:
-        pipe = _take_pipe()
-        if pipe is None:
-            size = await _copy(source, sink, count)
-        else:
-            try:
-                size = _fill(source, pipe[1])
-                if size:
-                    await _empty(pipe[0], source, sink, size, count)
-            except BaseException:
-                _close(pipe)  # bytes may be left in it
-                raise
+    __slots__ = ("_left", "_pipe", "_sink", "_source", "has_ended", "is_stuck")
+
+    def __init__(self, source: SocketStream, sink: SocketStream) -> None:
+        self._source = source
+        self._sink = sink
+        self._pipe: tuple[int, int] | None = None
+        self._left = 0
+        self.has_ended = False
+        """Whether the source has ended and all of it is gone; the end itself is the caller's to pass on."""
+        self.is_stuck = False
+        """Whether the sink has to take more before anything is fetched: arrivals are of no interest until then."""
+
+    def carry(self, count: Callable[[int], None]) -> bool:
+        """Carry what can be carried now; `count` gets the size of each piece that is gone.
+
+        True when there was more than one turn's bytes: the others come first. Raises StreamReset when the source
+        breaks, SinkReset when the sink does.
+        """
+        carried = 0
+        try:
+            while self._empty(count):
+                if carried >= TURN:
+                    return True
+                size = self._fill(count)
+                if not size:
+                    self.has_ended = size == 0
+                    break
+                carried += size
+        except BaseException:
+            self.close()
+            raise
+        if self._pipe is not None and not self._left:
+            pipe, self._pipe = self._pipe, None
             _give_back(pipe)
-        if size == 0:
-            return
-        if size is None:
-            await source.readiness.readable()
-        else:
-            await share.spend(size)
+        return False
 
+    def close(self) -> None:
+        """Let go of a pipe in which bytes are left."""
+        if self._pipe is not None:
+            pipe, self._pipe = self._pipe, None
+            self._left = 0
+            _close(pipe)
 
-def _fill(source: SocketStream, pipe: int) -> int | None:
-    """Move what the source has into the pipe; None when that is nothing yet, 0 at its end."""
-    try:
-        return os.splice(source.descriptor, pipe, PIPE_SIZE, flags=os.SPLICE_F_NONBLOCK | os.SPLICE_F_MOVE)
-    except BlockingIOError:
-        return None
-    except OSError as error:
-        raise StreamReset(str(error)) from None
-
-
-async def _empty(pipe: int, source: SocketStream, sink: SocketStream, size: int, count: Callable[[int], None]) -> None:
-    while size:
+    def _fill(self, count: Callable[[int], None]) -> int | None:
+        """Fetch what the source has; None when that is nothing yet, 0 at its end."""
+        if self._pipe is None:
+            self._pipe = _take_pipe()
+        if self._pipe is None:
+            return self._copy(count)
         try:
-            moved = os.splice(pipe, sink.descriptor, size, flags=os.SPLICE_F_NONBLOCK | os.SPLICE_F_MOVE)
-            count(moved)  # each, and not the whole: a slow sink may be cut before it has taken all
-            size -= moved
+            self._left = os.splice(self._source.descriptor, self._pipe[1], PIPE_SIZE, flags=_AT_ONCE)
         except BlockingIOError:
-            # Each piece that arrives meanwhile would wake us for nothing.
-            source.readiness.pause_reading()
-            await sink.readiness.writable()
-            source.readiness.resume_reading()
+            return None
         except OSError as error:
-            raise SinkReset(str(error)) from None
+            raise StreamReset(str(error)) from None
+        return self._left
 
+    def _empty(self, count: Callable[[int], None]) -> bool:
+        """Give the sink what was fetched; say whether all is gone."""
+        while self._left:
+            assert self._pipe is not None
+            try:
+                size = os.splice(self._pipe[0], self._sink.descriptor, self._left, flags=_AT_ONCE)
+            except BlockingIOError:
+                self.is_stuck = True
+                return False
+            except OSError as error:
+                raise SinkReset(str(error)) from None
+            self._left -= size
+            count(size)
+        self.is_stuck = not to_sink(self._sink.flush_now)
+        return not self.is_stuck
 
-async def _copy(source: SocketStream, sink: SocketStream, count: Callable[[int], None]) -> int | None:
-    """Carry a piece through our own memory; None when there is nothing yet, 0 at the source's end."""
-    data = source.receive_now()
-    if data:
-        try:
-            await sink.send(data)
-        except StreamReset as error:
-            raise SinkReset(str(error)) from None
-        count(len(data))
-    return None if data is None else len(data)
+    def _copy(self, count: Callable[[int], None]) -> int | None:
+        """Carry a piece through our own memory, as `_fill` says."""
+        data = self._source.receive_now()
+        if data:
+            to_sink(lambda: self._sink.send_now(data))
+            count(len(data))
+        return None if data is None else len(data)
 
 
 def _take_pipe() -> tuple[int, int] | None:

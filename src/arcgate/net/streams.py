@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import socket
 import struct
+from collections.abc import Callable
 from typing import Protocol
 
 from arcgate.net.readiness import Readiness
@@ -39,6 +40,8 @@ class PromptStream:
     The relay uses it: no task, no future and no coroutine is needed to carry bytes. What a try can't send stays
     with the stream; send no more before `flush_now` has said that all is gone.
     """
+
+    __slots__ = ()  # of these many are alive, for long
 
     @property
     def readiness(self) -> Readiness | None:
@@ -240,6 +243,8 @@ class SocketStream(PromptStream):
 class PrefixedStream(PromptStream):
     """A stream some of whose bytes were read already: they come first, then the stream's own."""
 
+    __slots__ = ("_inner", "_prefix")
+
     def __init__(self, prefix: bytes, inner: ByteStream) -> None:
         self._prefix = prefix
         self._inner = inner
@@ -314,6 +319,14 @@ class PrefixedStream(PromptStream):
     async def close(self) -> None:
         """See ByteStream."""
         await self._inner.close()
+
+
+def to_sink(act: Callable[[], bool]) -> bool:
+    """Do something to a sink; what breaks then is its side, and raises SinkReset."""
+    try:
+        return act()
+    except StreamReset as error:
+        raise SinkReset(str(error)) from None
 
 
 async def close_gently(stream: ByteStream, timeout: float = 2) -> None:

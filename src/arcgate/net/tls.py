@@ -35,6 +35,19 @@ _plain = memoryview(bytearray(CHUNK + 2 * _RECORD))
 class TlsStream(PromptStream):
     """One TLS connection over a ByteStream; call `handshake` before anything else."""
 
+    __slots__ = (
+        "_ended",
+        "_incoming",
+        "_inner",
+        "_outgoing",
+        "_own",
+        "_peer_ended",
+        "_ready",
+        "_sending",
+        "_socket",
+        "_tls",
+    )
+
     def __init__(
         self,
         inner: ByteStream,
@@ -85,7 +98,7 @@ class TlsStream(PromptStream):
         """Let go of the TLS state: both directions have ended, and whoever goes on uses the stream below."""
         assert self._ended
         assert self._peer_ended
-        del self._tls, self._incoming, self._outgoing
+        del self._tls, self._incoming, self._outgoing, self._ready, self._sending
 
     def is_quiet(self) -> bool:
         """Say, without waiting, whether the peer has neither ended nor sent data: the stream can be used again.

@@ -51,6 +51,8 @@ FIN = bytes((FrameType.FIN, 0, 0, 0))
 class FrameReader:
     """Takes bytes and gives frames; after FIN or RESET what follows is not its own and stays in `rest`."""
 
+    __slots__ = ("_buffer", "_data_left", "_ended", "_position")
+
     def __init__(self) -> None:
         self._buffer = b""
         self._position = 0

@@ -19,6 +19,8 @@ _HELLO_RETRY_REQUEST = bytes.fromhex("CF21AD74E59A6111BE1D8C021E65B891C2A211167A
 class RecordWalk:
     """Follows the records of one direction. `boundary` counts bytes up to the last complete record."""
 
+    __slots__ = ("_header", "_kind", "_left", "boundary", "has_application_data", "is_strange", "plain", "seen")
+
     def __init__(self) -> None:
         self.seen = 0
         self.boundary = 0
@@ -62,6 +64,8 @@ class RecordWalk:
 
 class InnerTls:
     """Watches both directions of one tunnel."""
+
+    __slots__ = ("_is_tls_1_3", "from_client", "from_server")
 
     def __init__(self) -> None:
         self.from_client = RecordWalk()

@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from time import monotonic
 
 import pytest
 
@@ -14,7 +13,6 @@ from arcgate.control.acme.service import Certified
 from arcgate.core.certificate_orders import Record
 from arcgate.gateway.front_door import FrontDoor, Names
 from arcgate.gateway.name_proofs import NameProofs
-from arcgate.gateway.strangers import Strangers
 from arcgate.net.certificate_files import read_held
 from arcgate.net.files import read_json
 from arcgate.net.listener import Listener, listen
@@ -58,7 +56,7 @@ async def front_door(control: ControlPlane, acme: AcmeAuthority) -> AsyncIterato
         prove_name=NameProofs(configuration.acme_challenges, 10).prove,
         hello_timeout=10,
         idle_timeout=10,
-        strangers=Strangers(100, 100, monotonic),
+        most_waiting=100,
     )
     listener = Listener([listen("127.0.0.1", acme.tls_port)], door.handle)
     listener.start()
