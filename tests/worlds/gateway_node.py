@@ -38,6 +38,7 @@ from arcgate.gateway.outbound import Outbound, Refused
 from arcgate.gateway.sessions import Sessions, Timeouts
 from arcgate.gateway.signed_channels import SignedChannels
 from arcgate.gateway.spool import Spool
+from arcgate.gateway.strangers import Strangers
 from arcgate.gateway.tunnelling import Tunnelling
 from arcgate.gateway.tunnels import OpenTunnels
 from arcgate.net.dialer import dial
@@ -144,6 +145,7 @@ class GatewayNode:
         machine_limits: tuple[int, ...] = (100, 1000),
         hand_over: HandOverPolicy = USUAL_HAND_OVER,
         audit_process: bool = False,
+        most_strangers: tuple[int, int] = (50, 50),
     ) -> None:
         self._audit_process = audit_process
         self.authority = authority
@@ -189,7 +191,7 @@ class GatewayNode:
             open_control=self._open_control,
             hello_timeout=timeouts.handshake,
             idle_timeout=60,
-            most_waiting=50,
+            strangers=Strangers(*most_strangers, monotonic),
         )
         self._listening = listen("127.0.0.1", 0)
         self.port: int = self._listening.getsockname()[1]
@@ -302,6 +304,8 @@ class Client:
     certificate: Path | None
     machine_id: str
     serial: str
+    source: str = "127.0.0.1"
+    """The loopback address that it comes from."""
 
     def context(self) -> ssl.SSLContext:
         context = ssl.create_default_context(cadata=self.node.authority.pem)  # noqa: TID251 - a client of the test's
@@ -312,7 +316,7 @@ class Client:
     async def open(self, name: str = NAME) -> TlsStream:
         """Return a TLS connection to the node."""
         raw = await asyncio.get_running_loop().run_in_executor(
-            None, lambda: socket.create_connection(("127.0.0.1", self.node.port), timeout=5)
+            None, lambda: socket.create_connection(("127.0.0.1", self.node.port), 5, (self.source, 0))
         )
         stream = TlsStream(SocketStream(raw), self.context(), server_side=False, server_hostname=name)
         try:
@@ -375,6 +379,7 @@ async def gateway_node(
     machine_limits: tuple[int, ...] = (100, 1000),
     hand_over: HandOverPolicy = USUAL_HAND_OVER,
     audit_process: bool = False,
+    most_strangers: tuple[int, int] = (50, 50),
 ) -> AsyncIterator[GatewayNode]:
     """Run a node that knows the gateway `PREFIX` with all features, and drain it at the end."""
     node = GatewayNode(
@@ -386,6 +391,7 @@ async def gateway_node(
         machine_limits,
         hand_over,
         audit_process,
+        most_strangers,
     )
     node.publish_gateway()
     node.listener.start()

@@ -96,7 +96,7 @@ class Channel:
 
     tls: TlsStream | MessageStream
     kind: _Kind
-    was_used: bool = False
+    was_kept: bool = False
     idle_since: float = 0
     signer: Signer | None = None
     """Makes the proofs of a signed channel."""
@@ -162,7 +162,6 @@ class GatewayChannels:
         if self._idle_count >= self._most_kept() or not channel.tls.is_quiet():
             spawn("close a channel", channel.tls.close())
             return
-        channel.was_used = True
         self._keep(channel)
 
     async def close(self) -> None:
@@ -195,7 +194,7 @@ class GatewayChannels:
 
     def _keep(self, channel: Channel) -> None:
         loop = asyncio.get_running_loop()
-        channel.idle_since = loop.time()
+        channel.was_kept, channel.idle_since = True, loop.time()
         self._idle.setdefault(channel.kind, []).append(channel)
         if self._expiry is None:
             self._expiry = loop.call_later(LONGEST_IDLE, self._expire)

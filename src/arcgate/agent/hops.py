@@ -10,10 +10,9 @@ from arcgate.core.errors import Hop, HopError
 from arcgate.core.names import Address, Target
 from arcgate.core.urls import Url
 from arcgate.net.dialer import dial, start_tls
-from arcgate.net.enterprise_proxies import NOT_WORKING, EnterpriseProxies
+from arcgate.net.enterprise_proxies import NOT_WORKING, EnterpriseProxies, ReadyProxy
 from arcgate.net.resolver import Resolver
 from arcgate.net.streams import ByteStream, SocketStream
-from arcgate.wire.heads import Fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,23 +87,23 @@ class Hops:
 
     async def ready_proxy(
         self, proxy: Url, uri: bytes, target: Target, surroundings: Surroundings
-    ) -> tuple[ByteStream, Fields, Url | None]:
-        """Return a connection to a proxy for a request in absolute form, the fields that it needs, and the proxy.
+    ) -> tuple[ByteStream, ReadyProxy | None]:
+        """Return a connection for a request in absolute form, and the proxy behind it with what it needs.
 
         The proxy is None when a PAC file wants a direct connection. Raises HopError or StateError (PAC_UNUSABLE).
         """
-        found: list[tuple[Fields, Url]] = []
+        found: list[ReadyProxy] = []
 
         async def ready(one: Url) -> ByteStream:
             limit, access = surroundings.timeouts.answer, surroundings.proxy_access
-            stream, fields = await self.proxies.ready_for(
+            ready = await self.proxies.ready_for(
                 one, lambda: self.open_proxy(one, surroundings), uri, target, limit, access
             )
-            found.append((fields, one))
-            return stream
+            found.append(ready)
+            return ready.stream
 
         stream = await self._by_choice(proxy, target, surroundings, ready)
-        return stream, *(found[-1] if found else ((), None))
+        return stream, found[-1] if found else None
 
     async def _by_choice(
         self, proxy: Url, target: Target, surroundings: Surroundings, take: Callable[[Url], Awaitable[ByteStream]]

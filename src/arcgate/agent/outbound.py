@@ -20,10 +20,11 @@ from arcgate.core.hand_over import HandOverMode, HandOverPolicy, parse_mode
 from arcgate.core.incoming import WAITING
 from arcgate.core.names import Target
 from arcgate.core.routing import Route, Way
-from arcgate.core.urls import Url
 from arcgate.net.channel import ChannelTunnel
+from arcgate.net.credential_turns import CredentialTurns, OwnRefused, Refused
 from arcgate.net.dialer import ConnectRefused, connect_through
 from arcgate.net.early_tunnel import EarlyTunnel
+from arcgate.net.enterprise_proxies import EnterpriseProxies, ReadyProxy
 from arcgate.net.resolver import Resolver
 from arcgate.net.streams import ByteStream, PrefixedStream, StreamReset
 from arcgate.net.tls import TlsStream
@@ -68,9 +69,10 @@ class Outbound:
         resolver: Resolver,
         *,
         kept_channels: Callable[[], int] = lambda: 0,
+        refused: Refused | None = None,
     ) -> None:
         self._surroundings = surroundings
-        self.hops = Hops(resolver, Trust())
+        self.hops = Hops(resolver, Trust(), EnterpriseProxies(turns=CredentialTurns(refused or OwnRefused())))
         self.channels = GatewayChannels(self.hops, kept_channels)
         self.early = EarlyAnswers()
 
@@ -142,8 +144,8 @@ class Outbound:
         stream, _ = await self._by_gateway(gateway, WAITING, self.surroundings, correlation_id)
         return stream
 
-    async def open_to_proxy(self, uri: bytes, target: Target) -> tuple[ByteStream, Fields, Url | None]:
-        """Return a connection to an enterprise proxy for a request in absolute form, with the fields that it needs.
+    async def open_to_proxy(self, uri: bytes, target: Target) -> tuple[ByteStream, ReadyProxy | None]:
+        """Return a connection for a request in absolute form, and the enterprise proxy behind it with what it needs.
 
         Raises HopError (PROXY).
         """
@@ -226,7 +228,7 @@ class Outbound:
         try:
             return await self._connect(channel, target, now, correlation_id, claim)
         except HopError as error:
-            if not channel.was_used or error.code != "GATEWAY_FAILED":
+            if not channel.was_kept or error.code != "GATEWAY_FAILED":
                 raise
         # A kept channel can die at the very moment that it is used, by a gateway's restart for one. The gateway
         # had not answered, so nothing has been begun that a second try on a fresh channel could double.

@@ -88,6 +88,11 @@ class AgentPaths:
         return self.layout.state / "arcproxy.json"
 
     @property
+    def refused_credentials(self) -> Path:
+        """Which credentials enterprise proxies have refused, and when."""
+        return self.layout.state / "refused-credentials.json"
+
+    @property
     def himdsd_lock(self) -> Path:
         """Held while himdsd runs."""
         return self.layout.state / "himdsd.lock"

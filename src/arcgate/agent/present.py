@@ -9,6 +9,7 @@ from arcgate.agent.local_settings import LocalSettings, load_settings
 from arcgate.agent.machine_key import read_certificate
 from arcgate.agent.paths import AgentPaths
 from arcgate.agent.platform import Platform
+from arcgate.agent.refused_credentials import refused_entries
 from arcgate.agent.show import Facts, parse_time
 from arcgate.agent.state import is_running, read_arcproxy_state, read_goal, read_himds_state, read_identity
 from arcgate.core.errors import ArcgateError, InputError
@@ -32,7 +33,7 @@ def read_facts(paths: AgentPaths, environment: Mapping[str, str], platform: Plat
         certificate_end=_certificate_end(paths) or parse_time(himds.certificate_not_after),
         services=service_states(paths, platform),
         logfile=str(paths.himds_log),
-        problems=tuple(problems),
+        problems=(*problems, *_refusals(paths, now)),
         arcproxy_port=_arcproxy_port(paths),
     )
 
@@ -45,6 +46,12 @@ def service_states(paths: AgentPaths, platform: Platform) -> dict[str, str]:
         if name not in states:
             states[name] = platform.service_state(name)
     return states
+
+
+def _refusals(paths: AgentPaths, now: datetime) -> list[str]:
+    """Return a sentence for each user that an enterprise proxy refuses, as far as this user may know."""
+    known = refused_entries(paths.refused_credentials)
+    return [one.sentence() for one in known if one.refusals.is_pause(now.timestamp())]
 
 
 def _arcproxy_port(paths: AgentPaths) -> int:

@@ -40,7 +40,7 @@ class Facts:
     """States by name: himds, arcproxy, extensionservice, gcarcservice."""
     logfile: str = ""
     problems: tuple[str, ...] = ()
-    """One sentence for each file that can't be read."""
+    """One sentence for each file that can't be read, and for each user that an enterprise proxy refuses."""
     arcproxy_port: int = 0
 
 

@@ -15,6 +15,7 @@ from arcgate.agent.local_settings import LocalSettings, load_settings
 from arcgate.agent.outbound import Outbound
 from arcgate.agent.paths import AgentPaths
 from arcgate.agent.proxy_credentials import ProxyCredentials, credentials_file, read_credentials
+from arcgate.agent.refused_credentials import SharedRefused
 from arcgate.agent.state import is_running, read_arcproxy_state, read_goal, read_identity
 from arcgate.agent.surroundings import GatewayPlace, Surroundings, Timeouts
 from arcgate.core.errors import ArcgateError, StateError
@@ -125,11 +126,21 @@ class SurroundingsWatch:
         setting = self.settings.value.values.get("proxy.credentials", "")
         return credentials_file(self._paths, setting, self._environment)
 
+    @property
+    def _credentials_source(self) -> str:
+        settings = self.settings.value
+        in_urls = any(one.user or one.password for one in settings.proxies)
+        return settings.proxy_source if in_urls else str(self._credentials)
+
     def _credentials_files(self) -> tuple[Path, ...]:
-        return (self._credentials,)
+        return (self._credentials,) if self._uses_credentials else ()
+
+    @property
+    def _uses_credentials(self) -> bool:
+        return bool(self.settings.value.proxies) or self._pac is not None
 
     def _load_credentials(self) -> ProxyCredentials:
-        if not self.settings.value.proxies and self._pac is None:
+        if not self._uses_credentials:
             return ProxyCredentials()
         must_exist = bool(self.settings.value.values.get("proxy.credentials", ""))
         return read_credentials(self._credentials, must_exist=must_exist)
@@ -213,7 +224,9 @@ class SurroundingsWatch:
             proxy=proxy,
             further_proxies=proxies[1:] if automatic is None else (),
             automatic=automatic,
-            proxy_access=ProxyAccess(settings.proxy_schemes, settings.values.get("proxy.keytab", "")),
+            proxy_access=ProxyAccess(
+                settings.proxy_schemes, settings.values.get("proxy.keytab", ""), self._credentials_source
+            ),
             gateway_address=settings.gateway_address,
             front=_front(cloud),
             control=cloud.control_hosts if cloud is not None else (),
@@ -238,7 +251,8 @@ def outbound_for_agent(
 ) -> Outbound:
     """Return what opens the connections of himdsd and azcmagent; it follows the agent's files by itself."""
     watch = SurroundingsWatch(paths, environment, cloud=cloud)
-    return Outbound(watch.for_agent, resolver or SystemResolver())
+    refused = SharedRefused(paths.refused_credentials)
+    return Outbound(watch.for_agent, resolver or SystemResolver(), refused=refused)
 
 
 def _bypassed(settings: LocalSettings, cloud: Cloud | None) -> tuple[EndpointPattern, ...]:

@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from arcgate.cli.outbound import DIAL_TIMEOUT, Outbound
@@ -12,7 +12,8 @@ from arcgate.core.errors import Hop, HopError, InputError, StateError
 from arcgate.core.incoming import machine_target
 from arcgate.core.names import Target, parse_host_name, parse_target
 from arcgate.core.resource_ids import MACHINE_TYPE, ResourceId, parse_resource_id
-from arcgate.net.dialer import ConnectRefused, connect_through, start_tls
+from arcgate.core.verdicts import Reason
+from arcgate.net.dialer import ConnectRefused, connect_through, dial, start_tls
 from arcgate.net.relay import Ending, Traffic, relay
 from arcgate.net.streams import ByteStream
 from arcgate.net.tls import client_context
@@ -72,31 +73,69 @@ async def find_machine(session: Session, name: str, group: str | None, subscript
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """The permission for one connection, and the gateway that takes it; `target` is the port's name on the wire."""
+
+    gateway: Target
+    target: Target
+    secret: str = field(repr=False)
+
+
 async def open_connection(session: Session, machine: ResourceId, port: int) -> MachineConnection:
-    """Return a connection to a port of a machine; raises ApiFailure or HopError."""
-    answer = await session.send("POST", f"{machine}/grantIncomingConnection", ARCGATE, body={"port": port})
-    gateway, target, grant = _granted(answer.json(), port)
+    """Return a connection to a port of a machine; raises ApiFailure or HopError.
+
+    A machine waits at one node of its gateway: where its name has several addresses, the others are asked in turn.
+    """
     profile = session.profile
     outbound = Outbound(parse_target(profile.address) if profile.address else None, profile.ca)
-    correlation_id = str(uuid.uuid4())
-    stream = await outbound.open_stream(gateway)
+    grant = await _ask(session, machine, port)
+    stream = await outbound.open_stream(grant.gateway)
     try:
-        context = client_context(ca_pem=profile.ca)
-        tls = await start_tls(stream, context, str(gateway.host), DIAL_TIMEOUT)
-        fields = ((CORRELATION_FIELD, correlation_id), (GRANT_FIELD, grant))
-        tunnel, _ = await connect_through(
-            tls, target, ANSWER_TIMEOUT, hop=Hop.GATEWAY, via=str(gateway.host), fields=fields
-        )
-    except BaseException as error:
+        return await _enter(stream, grant, profile.ca)
+    except ConnectRefused as error:
+        if not _is_elsewhere(error):
+            raise _in_our_words(error) from None
+        refusal = _in_our_words(error)
+    for address in await outbound.other_addresses(grant.gateway, stream.peer):
+        try:
+            again = await _ask(session, machine, port)  # the refusal has used the one before up
+            return await _enter(await dial([address], again.gateway.port, DIAL_TIMEOUT), again, profile.ca)
+        except ConnectRefused as error:
+            if not _is_elsewhere(error):
+                raise _in_our_words(error) from None
+        except HopError:
+            continue  # a node that is away: the machine isn't there either
+    raise refusal
+
+
+async def _ask(session: Session, machine: ResourceId, port: int) -> Grant:
+    answer = await session.send("POST", f"{machine}/grantIncomingConnection", ARCGATE, body={"port": port})
+    return _granted(answer.json(), port)
+
+
+async def _enter(stream: ByteStream, grant: Grant, ca: str) -> MachineConnection:
+    """Show the grant to the gateway at the other end of a stream, which is closed on failure; raises HopError."""
+    correlation_id, name = str(uuid.uuid4()), str(grant.gateway.host)
+    fields = ((CORRELATION_FIELD, correlation_id), (GRANT_FIELD, grant.secret))
+    try:
+        tls = await start_tls(stream, client_context(ca_pem=ca), name, DIAL_TIMEOUT)
+        tunnel, _ = await connect_through(tls, grant.target, ANSWER_TIMEOUT, hop=Hop.GATEWAY, via=name, fields=fields)
+    except BaseException:
         await stream.close()
-        raise (_in_our_words(error) if isinstance(error, ConnectRefused) else error) from None
+        raise
     return MachineConnection(tunnel, correlation_id)
 
 
-def _granted(document: Any, port: int) -> tuple[Target, Target, str]:
+def _is_elsewhere(error: ConnectRefused) -> bool:
+    """Say whether the machine may wait at another node."""
+    return error.refusal.code == Reason.MACHINE_NOT_WAITING
+
+
+def _granted(document: Any, port: int) -> Grant:
     try:
         gateway = Target(parse_host_name(document["gateway"]["host"]), int(document["gateway"]["port"]))
-        return gateway, machine_target(document["machineId"], port), str(document["grant"])
+        return Grant(gateway, machine_target(document["machineId"], port), str(document["grant"]))
     except (KeyError, TypeError, ValueError, InputError) as error:
         raise StateError("ANSWER_UNREADABLE", "The control plane's grant can't be read.", cause=repr(error)) from None
 

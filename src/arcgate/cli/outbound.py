@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from arcgate.core.errors import Hop, HopError, InputError
-from arcgate.core.names import Target, parse_target
+from arcgate.core.names import Address, Target, parse_target
 from arcgate.core.proxy_exemptions import is_exempt
 from arcgate.core.urls import Url, parse_url
 from arcgate.net.dialer import dial, start_tls
@@ -37,9 +37,19 @@ class Outbound:
         proxy = proxy_for(target, self.environment)
         return await self._dial(target) if proxy is None else await self._through(proxy, target)
 
+    async def other_addresses(self, target: Target, tried: str) -> list[Address]:
+        """Return the target's addresses beside one; none where a fixed address or a proxy finds the way.
+
+        Raises HopError or InputError.
+        """
+        is_found_for_us = self.address is not None or proxy_for(target, self.environment) is not None
+        return [] if is_found_for_us else [one for one in await self._addresses(target) if str(one) != tried]
+
     async def _dial(self, target: Target) -> ByteStream:
-        addresses = [target.host] if not isinstance(target.host, str) else await self.resolver.resolve(target.host)
-        return await dial(addresses, target.port, DIAL_TIMEOUT)
+        return await dial(await self._addresses(target), target.port, DIAL_TIMEOUT)
+
+    async def _addresses(self, target: Target) -> list[Address]:
+        return [target.host] if not isinstance(target.host, str) else await self.resolver.resolve(target.host)
 
     async def _through(self, proxy: Url, target: Target) -> ByteStream:
         return await self.proxies.tunnel(proxy, lambda: self._dial_proxy(proxy), target, DIAL_TIMEOUT, ProxyAccess())

@@ -1,6 +1,7 @@
 """`arcgate policy propose`, `replay` and `apply`: from what was seen to a policy that lets through that alone."""
 
 import json
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -9,15 +10,22 @@ import click
 
 from arcgate.cli.audit_commands import local_time, parse_moment
 from arcgate.cli.output import Columns, at, cell_text, render_table
-from arcgate.cli.policy_paths import ask
+from arcgate.cli.policy_paths import ask, policy_path
+from arcgate.cli.regular_file import Unreadable, read_regular_file
 from arcgate.cli.resource_options import confirm, group_option, name_option, resource_path, yes_option
 from arcgate.cli.session import ARCGATE, HYBRID_COMPUTE, Session, run
 from arcgate.core.draft import Draft, parse_draft
-from arcgate.core.errors import InputError
-from arcgate.core.policy_settings import render_policy
+from arcgate.core.errors import ArcgateError, InputError, StateError
+from arcgate.core.policy_settings import Mode, PolicySettings, parse_policy, render_policy
 from arcgate.core.proposal import Basis
-from arcgate.core.resource_ids import ENDPOINT_SET_TYPE, GATEWAY_TYPE, MACHINE_GROUP_TYPE
-from arcgate.net.files import read_json, write_json
+from arcgate.core.resource_ids import ENDPOINT_SET_TYPE, GATEWAY_TYPE, MACHINE_GROUP_TYPE, parse_resource_id
+from arcgate.net.files import write_json
+
+LARGEST_DRAFT = 64 * 1024 * 1024
+"""Bytes of a draft's file."""
+
+Change = Callable[[], Awaitable[Any]]
+"""Writes the last part of a draft."""
 
 _since = click.option("--since", default="14d", show_default=True, metavar="TIME", help="ISO 8601, or 30m, 2h, 7d ago.")
 _until = click.option("--until", metavar="TIME", help="Before then: the same forms.")
@@ -80,6 +88,8 @@ def propose(
         return await ask("POST", "policyProposal", subscription, body)
 
     draft = run(work())
+    if not draft["evidence"]:
+        click.echo("Nothing has passed in that time: this draft would allow nothing at all.", err=True)
     if file is None:
         click.echo(json.dumps(draft, indent=2))
         return
@@ -92,14 +102,16 @@ def propose(
 @click.argument("draft", type=click.Path(path_type=Path, dir_okay=False, exists=True))
 @_since
 @_until
-@click.option("--subscription", metavar="NAME_OR_ID", help="Default: the current one.")
+@click.option("--subscription", metavar="NAME_OR_ID", help="Default: that of the draft's gateway.")
 @click.option(
     "-o", "--output", "form", type=click.Choice(["table", "json"]), default="table", help="Form of the output."
 )
 def replay(draft: Path, since: str, until: str | None, subscription: str | None, form: str) -> None:
     """Show which machines, targets and bytes a draft would have cut. Exit code 1 when there are any."""
-    body = {"draft": _without_evidence(draft).to_json(), **_times(since, until)}
-    answer = run(ask("POST", "policyReplay", subscription, body))
+    parsed = _without_evidence(draft)
+    body = {"draft": parsed.to_json(), **_times(since, until)}
+    where = subscription or parse_resource_id(parsed.gateway, GATEWAY_TYPE).subscription_id
+    answer = run(ask("POST", "policyReplay", where, body))
     if form == "json":
         click.echo(json.dumps(answer, indent=2))
     elif answer["value"]:
@@ -112,6 +124,8 @@ def replay(draft: Path, since: str, until: str | None, subscription: str | None,
     )
     if cut["requests"]:
         raise SystemExit(1)
+    if not kept["requests"]:
+        click.echo("Nothing had passed in that time: this says nothing about the draft.", err=True)
 
 
 @click.command("apply")
@@ -122,42 +136,87 @@ def apply_draft(draft: Path, yes: bool) -> None:
     parsed = _without_evidence(draft)
     what = f"machine group {parsed.machine_group}" if parsed.machine_group else parsed.gateway.rpartition("/")[2]
     confirm(f"Let {what} through {len(parsed.allowed_features)} features and sets alone?", yes)
-    run(_apply(parsed))
-    click.echo(f"Enforced for {what}. Take it back: arcgate policy history; arcgate policy rollback REVISION")
+    before = run(_apply(parsed))
+    click.echo(f"Enforced for {what}. Take it back: arcgate policy rollback {before}")
 
 
-async def _apply(draft: Draft) -> None:
+async def _apply(draft: Draft) -> int:
+    """Write what a draft wants, and return the revision of the policy before; raises ApiFailure or StateError.
+
+    What can be refused without writing is refused first. Each step may be repeated.
+    """
     session = Session.open()
-    parts = draft.gateway.split("/")
-    subscription, group = parts[2], parts[4]
-    for one in draft.endpoint_sets:
-        path = resource_path(subscription, group, ENDPOINT_SET_TYPE, one.name, "endpoint set")
-        facts = {"endpoints": list(one.endpoints), "allowPrivate": one.allow_private}
-        await session.put(path, ARCGATE, {"properties": {**facts, "description": "learned from the audit"}})
-    if draft.machine_group is None:
-        properties: dict[str, Any] = {"allowedFeatures": list(draft.allowed_features)}
-        if draft.policy is not None:
-            properties["policy"] = render_policy(draft.policy)
-        await session.send("PATCH", draft.gateway, HYBRID_COMPUTE, body={"properties": properties})
-        return
-    await _apply_to_group(session, subscription, draft)
+    gateway = parse_resource_id(draft.gateway, GATEWAY_TYPE)
+    subscription = gateway.subscription_id
+    sets = [
+        (resource_path(subscription, gateway.resource_group, ENDPOINT_SET_TYPE, one.name, "endpoint set"), one)
+        for one in draft.endpoint_sets
+    ]
+    change = await (_change_of_gateway(session, draft) if draft.machine_group is None else _of_group(session, draft))
+    path = await policy_path(session, subscription, "policyRevisions")
+    newest = await session.list_all(path, ARCGATE, {"$top": "1"}, most=1)
+    before = int(newest[0]["revision"]) if newest else 0
+    written: list[str] = []
+    try:
+        for place, one in sets:
+            facts = {"endpoints": list(one.endpoints), "allowPrivate": one.allow_private}
+            await session.put(place, ARCGATE, {"properties": {**facts, "description": "learned from the audit"}})
+            written.append(one.name)
+        await change()
+    except ArcgateError as error:
+        if not written:
+            raise
+        raise StateError(
+            "DRAFT_HALF_APPLIED",
+            f"Of the draft, only the endpoint sets {', '.join(written)} were written; who names them has them now.",
+            cause=error.one_line().rstrip("."),
+            remedy=f"Correct that and apply the draft again, or take it back: arcgate policy rollback {before}",
+        ) from None
+    return before
 
 
-async def _apply_to_group(session: Session, subscription: str, draft: Draft) -> None:
+async def _change_of_gateway(session: Session, draft: Draft) -> Change:
+    known = (await session.get(draft.gateway, HYBRID_COMPUTE))["properties"].get("policy")
+    settings = draft.policy or (parse_policy(known) if known else PolicySettings())
+    policy = render_policy(settings) | {"mode": str(Mode.ENFORCE)}
+    body = {"properties": {"allowedFeatures": list(draft.allowed_features), "policy": policy}}
+    return lambda: session.send("PATCH", draft.gateway, HYBRID_COMPUTE, body=body)
+
+
+async def _of_group(session: Session, draft: Draft) -> Change:
+    subscription = parse_resource_id(draft.gateway, GATEWAY_TYPE).subscription_id
+    wanted = str(draft.machine_group).lower()
     path = f"/subscriptions/{subscription}/providers/{MACHINE_GROUP_TYPE}"
-    known = [one for one in await session.list_all(path, ARCGATE) if one["name"] == draft.machine_group]
+    known = [one for one in await session.list_all(path, ARCGATE) if wanted in (one["name"].lower(), one["id"].lower())]
     if len(known) != 1:
-        raise InputError("MachineGroupNotFound", f"There are {len(known)} machine groups {draft.machine_group!r}.")
+        raise InputError(
+            "MachineGroupNotFound",
+            f"{'More than one' if known else 'No'} machine group is called {draft.machine_group!r}.",
+            remedy="Write its resource id into the draft: 'arcgate machine-group list' names those that there are.",
+        )
     properties = {key: value for key, value in known[0]["properties"].items() if key != "provisioningState"}
     changed = {**properties, "allowedFeatures": list(draft.allowed_features), "mode": "enforce", "auditedFeatures": []}
-    await session.put(known[0]["id"], ARCGATE, {"tags": known[0]["tags"], "properties": changed})
+    return lambda: session.put(known[0]["id"], ARCGATE, {"tags": known[0]["tags"], "properties": changed})
 
 
 def _without_evidence(file: Path) -> Draft:
-    draft = parse_draft(read_json(file))
-    if draft.gateway.count("/") < 8:
-        raise InputError("DRAFT_INVALID", "The draft's gateway is no resource id.", remedy="Make it by 'propose'.")
+    try:
+        draft = parse_draft(json.loads(read_regular_file(file, LARGEST_DRAFT).data))
+        parse_resource_id(draft.gateway, GATEWAY_TYPE)
+    except Unreadable as error:
+        raise _no_draft(f"{file} {error}") from None
+    except (ValueError, RecursionError) as error:
+        raise _no_draft(f"{file} is no JSON: {error}") from None
     return draft
+
+
+def _no_draft(cause: str) -> InputError:
+    return InputError(
+        "DRAFT_INVALID",
+        "The draft can't be read.",
+        cause=cause,
+        remedy="Begin with what 'arcgate policy propose --file FILE' writes.",
+    )
 
 
 def _times(since: str, until: str | None) -> dict[str, str]:

@@ -102,7 +102,7 @@ def require_name(name: str, what: str) -> str:
     if not _NAME.match(name) or name in {".", ".."}:
         raise InputError(
             "NameInvalid",
-            f"{name[:80]!a} is not the name of a {what}.",
+            f"{name[:80]!a} is no name of {'an' if what[0] in 'aeiou' else 'a'} {what}.",
             remedy="Use letters, digits, hyphens, underscores and dots.",
         )
     return quote(name, safe="()")

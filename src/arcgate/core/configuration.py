@@ -242,20 +242,29 @@ class GatewaySettings(Section):
     largest_head: int = Field(16 * 1024, ge=1024, le=1024 * 1024, description="Bytes of a request head.")
     most_fields: int = Field(100, ge=10, le=10_000, description="Header fields of a request.")
     max_tunnels: int = Field(20_000, ge=1, description="Tunnels open at once in a worker.")
-    machine_tunnels: int = Field(5_000, ge=1, description="Tunnels that one machine may have open in a worker.")
+    machine_tunnels: int = Field(5_000, ge=1, description="Tunnels that one machine may have open in all workers.")
     machine_setups_per_second: int = Field(
-        5_000, ge=1, description="Tunnels that one machine may open in a second in a worker; bursts of one second pass."
+        5_000,
+        ge=1,
+        description="Tunnels that one machine may open in a second in all workers; bursts of one second pass.",
     )
     machine_bandwidth: Bandwidth = Field(
         0,
-        description="Bytes per second that the tunnels of one machine may carry together in a worker, both ways;"
+        description="Bytes per second that the tunnels of one machine may carry together in all workers, both ways;"
         " 0 is unlimited.",
     )
     machine_daily_bytes: int = Field(
-        0, ge=0, description="Bytes that one machine may carry in a worker on a day (UTC), both ways; 0 is unlimited."
+        0,
+        ge=0,
+        description="Bytes that one machine may carry in all workers on a day (UTC), both ways; 0 is unlimited.",
     )
     max_handshakes: int = Field(
         2_000, ge=1, description="Strangers' connections that have not asked for anything yet, in a worker."
+    )
+    max_handshakes_per_address: int = Field(
+        1_000,
+        ge=1,
+        description="... from one source address (of IPv6 its /64), behind which many machines may stand.",
     )
 
 

@@ -7,6 +7,7 @@ hold them, pins their wildcards over public suffixes to what was seen, and lists
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from itertools import count
 from typing import Any
 
 from arcgate.core.catalogue import Catalogue
@@ -16,6 +17,9 @@ from arcgate.core.observation import Observation, sums
 from arcgate.core.patterns import DEFAULT_PORT, EndpointPattern, PatternTrie
 from arcgate.core.policy_settings import Mode
 from arcgate.core.snapshot import Gateway, MachineGroup, Snapshot
+
+LONGEST_SUBJECT = 70
+"""Characters of a gateway's or group's name in those of its endpoint sets, which have at most 90."""
 
 
 class Basis(StrEnum):
@@ -55,7 +59,7 @@ def propose(
     private = {target for target in seen if _was_private(seen[target], gateway, snapshot)}
     names = _fewest(set(seen) - private, holders) if basis is Basis.FEATURE else []
     covered = {target for name in names for target in holders[name]} - private
-    sets = _sets(group.name if group else gateway.resource_id.rpartition("/")[2], set(seen) - covered, private)
+    sets = _sets(_free_title(gateway, group, snapshot), set(seen) - covered, private)
     pins = dict(gateway.policy.pins) | _pins(names, covered, catalogue, gateway, is_public_suffix)
     settings = replace(gateway.policy, mode=Mode.ENFORCE, audited_features=(), pins=tuple(sorted(pins.items())))
     draft = Draft(
@@ -104,13 +108,32 @@ def _was_private(observations: list[Observation], gateway: Gateway, snapshot: Sn
     return any(one.allow_private and one.tenant_id == gateway.tenant_id and one.name in names for one in sets)
 
 
-def _sets(name: str, targets: set[Target], private: set[Target]) -> tuple[DraftSet, ...]:
-    def one(title: str, members: set[Target], *, allow_private: bool) -> list[DraftSet]:
-        endpoints = tuple(sorted(endpoint_text(target) for target in members))
-        return [DraftSet(title, endpoints, allow_private)] if endpoints else []
+def _free_title(gateway: Gateway, group: MachineGroup | None, snapshot: Snapshot) -> str:
+    """Return a name for endpoint sets that nobody else uses: names of sets hold throughout the tenant."""
+    name = (group.name if group else gateway.resource_id.rpartition("/")[2])[:LONGEST_SUBJECT]
+    titles = (f"learned-{name}{'' if number == 1 else f'-{number}'}" for number in count(1))
+    return next(one for one in titles if not {one.lower(), f"{one}-private".lower()} & _taken(gateway, group, snapshot))
 
-    public = one(f"learned-{name}", targets - private, allow_private=False)
-    return tuple(public + one(f"learned-{name}-private", private, allow_private=True))
+
+def _taken(gateway: Gateway, group: MachineGroup | None, snapshot: Snapshot) -> set[str]:
+    """Return names, in lower case, of sets that others name, or that are not beside the gateway."""
+    tenant, place = gateway.tenant_id, gateway.resource_id.lower().partition("/providers/")[0] + "/providers/"
+    gateways = [one for one in snapshot.gateways.values() if one.tenant_id == tenant and (group or one != gateway)]
+    groups = [one for one in snapshot.machine_groups.values() if one.tenant_id == tenant and one != group]
+    named = [name for one in gateways for name in (*one.allowed_features, *one.policy.audited_features)]
+    named += [name for one in groups for name in (*(one.allowed_features or ()), *one.audited_features)]
+    sets = snapshot.endpoint_sets.items()
+    away = [one.name for key, one in sets if one.tenant_id == tenant and not key.startswith(place)]
+    return {name.lower() for name in (*named, *away)}
+
+
+def _sets(title: str, targets: set[Target], private: set[Target]) -> tuple[DraftSet, ...]:
+    def one(name: str, members: set[Target], *, allow_private: bool) -> list[DraftSet]:
+        endpoints = tuple(sorted(endpoint_text(target) for target in members))
+        return [DraftSet(name, endpoints, allow_private)] if endpoints else []
+
+    public = one(title, targets - private, allow_private=False)
+    return tuple(public + one(f"{title}-private", private, allow_private=True))
 
 
 def _pins(

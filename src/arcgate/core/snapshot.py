@@ -109,7 +109,7 @@ class EndpointSet:
 
 @dataclass(frozen=True, slots=True)
 class GroupLimits:
-    """What each machine of a group may have of a worker; 0 leaves it to the node's setting."""
+    """What each machine of a group may have of a node; 0 leaves it to the node's setting."""
 
     tunnels: int = 0
     set_ups_per_second: int = 0

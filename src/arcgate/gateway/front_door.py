@@ -16,13 +16,11 @@ import structlog
 from arcgate.core.errors import HopError
 from arcgate.core.names import HostName
 from arcgate.gateway.name_proofs import PROOF_PROTOCOL
+from arcgate.gateway.strangers import Strangers
 from arcgate.net.relay import Ending, Traffic, relay
 from arcgate.net.stages import Stage
 from arcgate.net.streams import ByteStream, PrefixedStream, StreamReset
 from arcgate.wire.client_hello import UNRECOGNIZED_NAME_ALERT, ClientHello, ClientHelloReader, HelloError
-
-SILENCE = 10.0
-"""Seconds before it is said again that connections are shed, and how many that were."""
 
 _log = structlog.get_logger(__name__)
 
@@ -64,7 +62,7 @@ class FrontDoor:
         prove_name: Callable[[ByteStream, HostName], Awaitable[None]] | None = None,
         hello_timeout: float,
         idle_timeout: float,
-        most_waiting: int,
+        strangers: Strangers,
     ) -> None:
         """Take what serves a gateway's connection: it calls its last argument once it knows who asks or what for.
 
@@ -76,40 +74,17 @@ class FrontDoor:
         self._prove_name = prove_name
         self._hello_timeout = hello_timeout
         self._idle_timeout = idle_timeout
-        self._most_waiting = most_waiting
-        self._waiting = 0
-        self._shed_count = 0
-        self._said_at = -SILENCE
+        self._strangers = strangers
 
     async def handle(self, stream: ByteStream) -> Stage | None:
         """Serve one accepted connection, or its first stage."""
-        if self._waiting >= self._most_waiting:
-            self._shed()
+        leave = self._strangers.enter(stream.peer)
+        if leave is None:
             return None
-        self._waiting += 1
-        is_waiting = True
-
-        def is_known() -> None:
-            nonlocal is_waiting
-            self._waiting -= is_waiting
-            is_waiting = False
-
         try:
-            return await self._serve(stream, is_known)
+            return await self._serve(stream, leave)
         finally:
-            is_known()
-
-    def _shed(self) -> None:
-        """Say that connections are closed unheard, but not for each one: a storm would be written down as one."""
-        self._shed_count += 1
-        now = asyncio.get_running_loop().time()
-        if now >= self._said_at + SILENCE:
-            self._said_at = now
-            _log.warning(
-                "connections shed, too many strangers have not asked for anything yet",
-                limit=self._most_waiting,
-                shed=self._shed_count,
-            )
+            leave()
 
     async def _serve(self, stream: ByteStream, is_known: Callable[[], None]) -> Stage | None:
         read = await self._read_hello(stream)

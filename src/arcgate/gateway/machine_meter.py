@@ -27,11 +27,6 @@ class MachineMeter:
         """Whether nothing is left for today."""
         return self._daily is not None and self._daily.is_used_up(self._today())
 
-    @property
-    def has_used(self) -> bool:
-        """Whether there is something of today to be remembered."""
-        return self._daily is not None and (self.is_used_up or self._daily.used > 0)
-
     def may_carry(self, resume: Resume) -> bool:
         """See Meter."""
         return self._pace is None or self._pace.may_carry(resume)

@@ -19,6 +19,7 @@ import structlog
 from arcgate import __version__
 from arcgate.core.catalogue import catalogue_in_force, shipped_catalogue
 from arcgate.core.configuration import Configuration, GatewaySettings
+from arcgate.core.daily_bytes import DAY
 from arcgate.core.errors import ArcgateError, StateError
 from arcgate.core.hand_over import HandOverMode, HandOverPolicy
 from arcgate.core.name_cache import Lives, NameCache
@@ -31,6 +32,7 @@ from arcgate.gateway.front_door import FrontDoor, Names
 from arcgate.gateway.grants import Grants
 from arcgate.gateway.incoming import IncomingConnections, Patience, Place
 from arcgate.gateway.installer import Installer
+from arcgate.gateway.machine_ledgers import open_ledgers
 from arcgate.gateway.machine_limits import MachineLimits, MostOfMachine
 from arcgate.gateway.name_proofs import NameProofs
 from arcgate.gateway.node import BATCH, ControlPlane, SnapshotWatch, send_audit
@@ -39,6 +41,7 @@ from arcgate.gateway.outbound import Outbound
 from arcgate.gateway.sessions import Sessions, Timeouts
 from arcgate.gateway.signed_channels import SignedChannels
 from arcgate.gateway.spool import Spool
+from arcgate.gateway.strangers import Strangers
 from arcgate.gateway.tunnelling import Tunnelling
 from arcgate.gateway.tunnels import OpenTunnels
 from arcgate.net import event_loop
@@ -86,6 +89,8 @@ class Worker:
         )
         self._watch = SnapshotWatch(self._control, folder / f"snapshot-{number}.json", self._publish)
         self._own = [one.getsockname()[:2] for one in listening]
+        self._ledgers = open_ledgers(configuration.workers_folder, number, settings.workers, int(time()) // DAY)
+        self._machine_limits = self._make_machine_limits()
         self._tunnelling = self._make_tunnelling()
         self._incoming = self._make_incoming(number)
         self._sessions = self._make_sessions()
@@ -117,6 +122,7 @@ class Worker:
             await self._control.close()
             await self._resolver.close()
             self._spool.close()
+            self._ledgers.close()
 
     async def _drain(self) -> None:
         self._sessions.drain()
@@ -148,6 +154,7 @@ class Worker:
         while True:
             await asyncio.sleep(HEARTBEAT)
             self._open_tunnels.cut_expired(_now())
+            self._machine_limits.tell_used_up()
             with contextlib.suppress(ArcgateError):  # the next report tells the same
                 await self._control.ask(
                     "POST",
@@ -191,7 +198,7 @@ class Worker:
             accounting=Accounting(self._spool, self._node, _now),
             open_tunnels=self._open_tunnels,
             most_tunnels=settings.max_tunnels,
-            machine_limits=self._make_machine_limits(),
+            machine_limits=self._machine_limits,
             idle_timeout=settings.idle_timeout,
             half_closed_timeout=settings.half_closed_timeout,
             hello_timeout=settings.handshake_timeout,
@@ -216,7 +223,7 @@ class Worker:
             settings.machine_bandwidth,
             settings.machine_daily_bytes,
         )
-        return MachineLimits(most, clock=monotonic, today=time, on_used_up=self._cut_machine)
+        return MachineLimits(most, clock=monotonic, today=time, on_used_up=self._cut_machine, ledgers=self._ledgers)
 
     def _cut_machine(self, machine: str) -> None:
         cut = self._open_tunnels.cut_machine(machine, EndReason.DAY_USED_UP)
@@ -260,7 +267,7 @@ class Worker:
             prove_name=self._name_proofs(),
             hello_timeout=settings.handshake_timeout,
             idle_timeout=settings.idle_timeout,
-            most_waiting=settings.max_handshakes,
+            strangers=Strangers(settings.max_handshakes, settings.max_handshakes_per_address, monotonic),
         )
 
     def _name_proofs(self) -> Callable[[ByteStream, HostName], Awaitable[None]] | None:

@@ -7,16 +7,19 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
+from arcgate.core.audit import printable
 from arcgate.core.errors import Hop, HopError
 from arcgate.core.names import Target
 from arcgate.core.urls import Url
+from arcgate.net.credential_turns import Credentials, CredentialsPaused, CredentialTurns, Turn
 from arcgate.net.dialer import ConnectAnswer, ConnectRefused, ask, refused_connect
 from arcgate.net.proxy_mechanisms import ProxyAccess
 from arcgate.net.streams import ByteStream, PrefixedStream
 from arcgate.wire.connect import format_connect
-from arcgate.wire.heads import Fields, format_fields
-from arcgate.wire.proxy_authentication import Authentication, AuthenticationFailed, Scheme
+from arcgate.wire.heads import Fields, ResponseHead, format_fields
+from arcgate.wire.proxy_authentication import Attempt, Authentication, AuthenticationFailed, Scheme
 
 SET_ASIDE = 300.0
 """Seconds that a proxy which did not work comes after the others."""
@@ -26,6 +29,19 @@ Open = Callable[[], Awaitable[ByteStream]]
 
 NOT_WORKING = frozenset({"PROXY_UNREACHABLE", "PROXY_FAILED", "TLS_TIMEOUT", "TLS_FAILED", "TLS_CERTIFICATE_REFUSED"})
 """Codes of errors that say nothing about the request, only about the proxy."""
+NOT_AUTHENTICATED = frozenset({"PROXY_AUTHENTICATION_FAILED", "PROXY_AUTHENTICATION_PAUSED"})
+"""Codes of errors that say nothing about the request either: another proxy may know other credentials."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadyProxy:
+    """A connection for one request in absolute form: the fields that it needs, and what becomes of a 407 to it."""
+
+    proxy: Url
+    stream: ByteStream
+    fields: Fields
+    refused: Callable[[ResponseHead], Awaitable[HopError]]
+    """Takes note of a 407 and returns the error that it is."""
 
 
 @dataclass(slots=True)
@@ -33,8 +49,11 @@ class EnterpriseProxies:
     """Opens tunnels through proxies; one for each process. `clock` gives seconds that only grow."""
 
     clock: Callable[[], float] = time.monotonic
+    turns: CredentialTurns = field(default_factory=CredentialTurns)
     _schemes: dict[tuple[str, str], Scheme | None] = field(default_factory=dict)
     """What each proxy took from each user; None: it asked for nothing."""
+    _refused: dict[Credentials, set[Scheme]] = field(default_factory=dict, repr=False)
+    """In which schemes credentials were refused; those come last."""
     _failed: dict[str, float] = field(default_factory=dict)
 
     def in_order(self, proxies: Iterable[Url]) -> list[Url]:
@@ -45,13 +64,21 @@ class EnterpriseProxies:
     async def first_working(self, proxies: Iterable[Url], take: Callable[[Url], Awaitable[ByteStream]]) -> ByteStream:
         """Return what `take` makes of the first proxy that works; raises the HopError of the last one.
 
-        A proxy that answers, be it a refusal, works.
+        A proxy that answers, be it a refusal, works; one that refuses credentials may be followed by one with others.
         """
         failures: list[HopError] = []
+        refused: set[tuple[str, str]] = set()
         for proxy in self.in_order(proxies):
+            if (proxy.user, proxy.password) in refused:
+                continue
             try:
                 stream = await take(proxy)
             except HopError as error:
+                if error.code in NOT_AUTHENTICATED:
+                    self._failed.pop(proxy.origin, None)
+                    refused.add((proxy.user, proxy.password))
+                    failures.append(error)
+                    continue
                 if error.hop is not Hop.PROXY or error.code not in NOT_WORKING:
                     self._failed.pop(proxy.origin, None)
                     raise
@@ -66,63 +93,71 @@ class EnterpriseProxies:
         self, proxy: Url, open_proxy: Open, target: Target, limit: float, access: ProxyAccess
     ) -> ByteStream:
         """Return a tunnel to the target; raises HopError (PROXY) or ConnectRefused. `limit` bounds each answer."""
-        async with self._talk(proxy, open_proxy, limit, access) as talk:
+        async with self._talk(proxy, open_proxy, target, limit, access) as talk:
             fields = await talk.first()
             while (answer := await talk.ask(format_connect(target, fields), f"CONNECT {target}")).status == 407:
                 fields = await talk.next(answer)
             if not answer.is_success:
                 raise refused_connect(Hop.PROXY, proxy.origin, target, answer)
-            self._schemes[_key(proxy)] = talk.scheme
             stream = talk.take()
             return PrefixedStream(answer.body, stream) if answer.body else stream
 
     async def ready_for(
         self, proxy: Url, open_proxy: Open, uri: bytes, target: Target, limit: float, access: ProxyAccess
-    ) -> tuple[ByteStream, Fields]:
-        """Return a connection to the proxy, and the fields that a request for the URI on it must hold.
+    ) -> ReadyProxy:
+        """Return a connection to the proxy that is ready for a request for the URI.
 
-        A request may have a body, which can't be sent twice: a HEAD finds out what the proxy wants before it.
-        Raises HopError (PROXY).
+        A request may have a body, which can't be sent twice: HEADs find out before it what the proxy wants, and whether
+        it takes it. Raises HopError (PROXY).
         """
-        async with self._talk(proxy, open_proxy, limit, access) as talk:
-            is_known = _key(proxy) in self._schemes or not access.mechanisms(proxy)
-            fields = await talk.first() if is_known else ()
-            while not (is_known and talk.is_complete):
-                is_known = True
-                answer = await talk.ask(_head_request(uri, target, fields), f"HEAD {target}", has_body=False)
-                if answer.status != 407:
+        if _key(proxy) not in self._schemes and access.mechanisms(proxy):
+            async with self._talk(proxy, open_proxy, target, limit, access) as talk:
+                fields = await talk.first()
+                while (await talk.ask_head(uri, fields)).status == 407:
+                    fields = await talk.next_head()
+        talk = self._talk(proxy, open_proxy, target, limit, access)
+        async with talk:
+            fields = await talk.first()
+            while not talk.is_complete:
+                if (await talk.ask_head(uri, fields)).status != 407:
                     await talk.drop()
                     fields = ()
                     break
-                fields = await talk.next(answer)
-            self._schemes[_key(proxy)] = talk.scheme
+                fields = await talk.next_head()
             await talk.connect()
-            return talk.take(), fields
+            return ReadyProxy(proxy, talk.take(), fields, talk.refused_later)
 
-    def forget(self, proxy: Url) -> None:
-        """Forget how the proxy wants to be asked: it has refused what was remembered."""
-        self._schemes.pop(_key(proxy), None)
-
-    def _talk(self, proxy: Url, open_proxy: Open, limit: float, access: ProxyAccess) -> "_Talk":
+    def _talk(self, proxy: Url, open_proxy: Open, target: Target, limit: float, access: ProxyAccess) -> "_Talk":
         mechanisms = access.mechanisms(proxy)
-        remembered = self._schemes.get(_key(proxy))
-        return _Talk(proxy, open_proxy, limit, access, Authentication(mechanisms, remembered))
+        last = self._refused.get(access.credentials(proxy), ())
+        authentication = Authentication(mechanisms, self._schemes.get(_key(proxy)), last)
+        return _Talk(self, proxy, open_proxy, target, limit, access, authentication)
+
+    def learn(self, proxy: Url, scheme: Scheme | None) -> None:
+        """Remember what the proxy took."""
+        self._schemes[_key(proxy)] = scheme
+
+    def unlearn(self, proxy: Url, access: ProxyAccess, failed: Iterable[Attempt] = ()) -> None:
+        """Forget how the proxy wants to be asked: it has refused that."""
+        self._schemes.pop(_key(proxy), None)
+        if wrong := {one.scheme for one in failed if one.is_wrong_password}:
+            self._refused.setdefault(access.credentials(proxy), set()).update(wrong)
 
 
 @dataclass(slots=True)
 class _Talk:
     """One talk with a proxy, on one connection or several; closes what nobody has taken at its end."""
 
+    _proxies: EnterpriseProxies
     _proxy: Url
     _open: Open
+    _target: Target
     _limit: float
     _access: ProxyAccess
     _authentication: Authentication
     _stream: ByteStream | None = None
-
-    @property
-    def scheme(self) -> Scheme | None:
-        return self._authentication.scheme
+    _turn: Turn | None = None
+    _answer: ConnectAnswer | None = None
 
     @property
     def is_complete(self) -> bool:
@@ -132,28 +167,61 @@ class _Talk:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        if self._turn is not None:
+            self._turn.give_back()
         await self.drop()
 
     async def first(self) -> Fields:
+        if not self._authentication.begins_at_once:
+            return ()
+        try:
+            await self._take_turn()
+        except CredentialsPaused:
+            return ()  # the proxy may let this one pass without
         # Kerberos may wait for its servers.
         return await asyncio.to_thread(self._authentication.first)
 
     async def ask(self, request: bytes, what: str, *, has_body: bool = True) -> ConnectAnswer:
         """Send a request and return the answer, on a fresh connection when there is none."""
         stream = await self.connect()
-        return await ask(stream, request, self._limit, Hop.PROXY, self._proxy.origin, what, has_body=has_body)
+        answer = await ask(stream, request, self._limit, Hop.PROXY, self._proxy.origin, what, has_body=has_body)
+        self._answer = answer
+        if answer.status != 407:
+            await self._accepted(answer)
+        return answer
+
+    async def ask_head(self, uri: bytes, fields: Fields) -> ConnectAnswer:
+        return await self.ask(_head_request(uri, self._target, fields), f"HEAD {self._target}", has_body=False)
+
+    async def next_head(self) -> Fields:
+        assert self._answer is not None
+        return await self.next(self._answer)
 
     async def next(self, refusal: ConnectAnswer) -> Fields:
-        """Return the fields of the request after a 407; raises ConnectRefused."""
+        """Return the fields of the request after a 407; raises HopError (ConnectRefused after a try)."""
         try:
+            if self._access.mechanisms(self._proxy):
+                await self._take_turn()
             fields = await asyncio.to_thread(self._authentication.next, refusal.head)
+        except CredentialsPaused as pause:
+            raise paused(self._proxy, self._access, pause, self._now) from None
         except AuthenticationFailed as failure:
-            raise not_authenticated(self._proxy, self._access, failure, refusal) from None
+            raise await self._refused(failure, refusal) from None
         if not self._authentication.is_bound:
             await self.drop()  # many proxies close it anyhow, and some without saying so
         elif not refusal.keeps_connection:
             raise _closed_in_between(self._proxy, refusal)
         return fields
+
+    async def refused_later(self, head: ResponseHead) -> HopError:
+        """Take note of a 407 to the request that came after this talk; return the error."""
+        answer = ConnectAnswer(head, b"")
+        try:
+            await asyncio.to_thread(self._authentication.next, head)
+        except AuthenticationFailed as failure:
+            return await self._refused(failure, answer)
+        self._proxies.unlearn(self._proxy, self._access)
+        return _asks_again(self._proxy, answer)
 
     async def connect(self) -> ByteStream:
         if self._stream is None:
@@ -171,6 +239,28 @@ class _Talk:
         assert stream is not None
         return stream
 
+    def _now(self) -> float:
+        return self._proxies.turns.clock()
+
+    async def _take_turn(self) -> None:
+        credentials = self._access.credentials(self._proxy)
+        if self._turn is None and credentials:
+            self._turn = await self._proxies.turns.take(credentials, self._target.authority, self._limit)
+
+    async def _accepted(self, answer: ConnectAnswer) -> None:
+        scheme = self._authentication.scheme
+        if self._turn is not None and scheme is not None:
+            await self._turn.accepted()
+        if answer.is_success or scheme is not None or not answer.has_body:
+            self._proxies.learn(self._proxy, scheme)
+
+    async def _refused(self, failure: AuthenticationFailed, refusal: ConnectAnswer) -> ConnectRefused:
+        next_try = 0.0
+        if failure.is_wrong_password and self._turn is not None:
+            next_try = await self._turn.was_refused()
+        self._proxies.unlearn(self._proxy, self._access, failure.tried)
+        return not_authenticated(self._proxy, self._access, failure, refusal, next_try)
+
 
 def _key(proxy: Url) -> tuple[str, str]:
     return proxy.origin, proxy.user
@@ -184,12 +274,14 @@ def _head_request(uri: bytes, target: Target, fields: Fields) -> bytes:
 def _all_failed(failures: list[HopError]) -> HopError:
     if len(failures) == 1:
         return failures[0]
+    # Nobody goes past a proxy that has answered.
+    told = next((error for error in failures if error.code in NOT_AUTHENTICATED), None)
     return HopError(
         Hop.PROXY,
-        failures[-1].code,
+        (told or failures[-1]).code,
         f"None of the {len(failures)} enterprise proxies works.",
         cause=" ".join(f"{error.sentence} {error.cause}".strip() for error in failures),
-        remedy=failures[0].remedy,
+        remedy=(told or failures[0]).remedy,
     )
 
 
@@ -203,10 +295,58 @@ def _closed_in_between(proxy: Url, refusal: ConnectAnswer) -> ConnectRefused:
     )
 
 
+def _asks_again(proxy: Url, answer: ConnectAnswer) -> ConnectRefused:
+    return ConnectRefused(
+        Hop.PROXY,
+        "PROXY_AUTHENTICATION_FAILED",
+        f"{proxy.origin} answered 407: it wants to be asked in another way than before.",
+        answer.refusal,
+        remedy="Repeat the request.",
+    )
+
+
+def paused(proxy: Url, access: ProxyAccess, pause: CredentialsPaused, now: Callable[[], float]) -> HopError:
+    """Return the error of credentials that are not sent now."""
+    often = "once" if pause.refusals <= 1 else f"{pause.refusals} times in a row"
+    return HopError(
+        Hop.PROXY,
+        "PROXY_AUTHENTICATION_PAUSED",
+        f"{proxy.origin} refused {_who(proxy, access)}: nothing is sent there before {_moment(pause.next_try)} "
+        f"(in {max(1, round(pause.next_try - now()))} s).",
+        cause=f"it answered 407 to these credentials {often}, and {_NOT_MORE_OFTEN}",
+        remedy=_correct(proxy, access),
+    )
+
+
+_NOT_MORE_OFTEN = "the password is not tried more often so that the account isn't locked"
+
+
+def _correct(proxy: Url, access: ProxyAccess) -> str:
+    what = f"the keytab {access.keytab}"
+    if proxy.user or proxy.password:
+        what = f"the password of {_who(proxy, access)} in {access.source or 'the URL of the proxy'}"
+    again = ", and 'azcmagent check' tries the same one once" if access.source else ""
+    return (
+        f"Correct {what}: another one is tried at once{again}. "
+        "If it is right, let the proxy allow this user and target."
+    )
+
+
+def _who(proxy: Url, access: ProxyAccess) -> str:
+    return f"the user '{printable(proxy.user, 100)}'" if proxy.user else f"the keytab {access.keytab}"
+
+
+def _moment(seconds: float) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
 def not_authenticated(
-    proxy: Url, access: ProxyAccess, failure: AuthenticationFailed, answer: ConnectAnswer
+    proxy: Url, access: ProxyAccess, failure: AuthenticationFailed, answer: ConnectAnswer, next_try: float = 0.0
 ) -> ConnectRefused:
-    """Return the error of a proxy that wants authentication which did not work; pure."""
+    """Return the error of a proxy that wants authentication which did not work; pure.
+
+    `next_try` is when the same credentials may be sent again, 0 for at once.
+    """
     titles = ", ".join(Scheme(one).spelled if one in set(Scheme) else one for one in failure.offered)
     tried = "; ".join(f"{one.scheme.spelled}: {one.cause or 'the proxy refused it'}" for one in failure.tried)
     return ConnectRefused(
@@ -214,7 +354,7 @@ def not_authenticated(
         "PROXY_AUTHENTICATION_FAILED",
         f"{proxy.origin} answered 407: it wants authentication ({titles or 'it names no scheme'}).",
         answer.refusal,
-        cause=tried,
+        cause=tried + (f"; the next try is at {_moment(next_try)}: {_NOT_MORE_OFTEN}" if next_try else ""),
         remedy=_remedy(proxy, access, failure),
     )
 
@@ -225,6 +365,8 @@ def _remedy(proxy: Url, access: ProxyAccess, failure: AuthenticationFailed) -> s
         return "Let the proxy offer Negotiate, NTLM or Basic, or exempt this machine there."
     if not offered & set(access.schemes):
         return "Add one of its schemes to the setting proxy.authentication."
+    if failure.is_wrong_password:
+        return _correct(proxy, access)
     if any(one.was_refused for one in failure.tried):
         return "Check the user and password of the setting proxy.credentials, and the user's rights on the proxy."
     if offered & {Scheme.NTLM, Scheme.BASIC} and not proxy.user:

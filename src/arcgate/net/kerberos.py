@@ -20,6 +20,8 @@ LIBRARIES = ("libgssapi_krb5.so.2", "libgssapi_krb5.dylib")
 _FAILURES = 0xFFFF0000
 """Bits of a status that tell of errors (RFC 2744 section 3.9.1)."""
 _INITIATE = 1
+_JUDGED = ("Preauthentication failed", "Decrypt integrity check failed", "Password incorrect", "have been revoked")
+"""Words for a wrong password or key, or a locked account. SPNEGO hides the codes behind numbers of its own."""
 _STATUS_OF_CALL, _STATUS_OF_MECHANISM = 1, 2
 
 KINIT = (
@@ -77,6 +79,8 @@ class Negotiation:
 
     is_complete = True
     """The first token says it all: nobody asks the proxy for a proof of its own."""
+    shows_password = False
+    """Kerberos' server has judged it; a proxy judges the ticket."""
 
     def __init__(self, host: str, *, keytab: str = "", user: str = "", password: str = "") -> None:
         self._host = host
@@ -97,6 +101,9 @@ class Negotiation:
         calls = _Calls(library)
         try:
             return self._token(calls)
+        except MechanismError as error:
+            error.is_refusal = bool(self._keytab or self._password) and any(one in str(error) for one in _JUDGED)
+            raise
         finally:
             calls.release()
 

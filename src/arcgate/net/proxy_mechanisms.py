@@ -6,9 +6,12 @@ NTLM is pyspnego's own implementation in Python; Kerberos is the system's (`net.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from arcgate.core.urls import Url
+from arcgate.net.credential_turns import Credentials
+from arcgate.net.files import signature_of
 from arcgate.net.kerberos import Negotiation
 from arcgate.wire.proxy_authentication import Basic, Mechanism, MechanismError, Scheme
 
@@ -20,6 +23,15 @@ class ProxyAccess:
     schemes: tuple[Scheme, ...] = tuple(Scheme)
     keytab: str = field(default="", repr=False)
     """Kerberos key table of the machine or of a user for this; empty: the ticket cache."""
+    source: str = ""
+    """Where user and password are from, for messages."""
+
+    def credentials(self, proxy: Url) -> Credentials:
+        """Return what the proxy, or Kerberos' server, may judge wrong; empty where there is nothing secret."""
+        keytab = (self.keytab, *map(str, signature_of(Path(self.keytab)))) if self.keytab else ()
+        if not (proxy.user or proxy.password or keytab):
+            return ()
+        return (proxy.origin, proxy.user, proxy.password, *self.schemes, *keytab)
 
     def mechanisms(self, proxy: Url) -> Mapping[Scheme, Callable[[], Mechanism]]:
         """Return what begins each scheme that may be used towards the proxy and has what it needs."""
@@ -36,6 +48,7 @@ class Ntlm:
     def __init__(self, proxy: Url, protocol: str) -> None:
         import spnego  # takes 50 ms, which only those pay who need it
 
+        self._tokens = 0
         options = spnego.NegotiateOptions
         try:
             self._context: Any = spnego.client(
@@ -54,10 +67,16 @@ class Ntlm:
         """Whether the newest token was the last one."""
         return bool(self._context.complete)
 
+    @property
+    def shows_password(self) -> bool:
+        """Whether the newest token was made with the password: the first one is not."""
+        return self._tokens > 1
+
     def step(self, challenge: bytes) -> bytes:
         """Return the next token; raises MechanismError."""
         import spnego
 
+        self._tokens += 1
         try:
             return self._context.step(challenge or None) or b""
         except (spnego.exceptions.SpnegoError, ValueError, IndexError) as error:
@@ -78,6 +97,11 @@ class Negotiate:
         """Whether the newest token was the last one."""
         return self._chosen is not None and self._chosen.is_complete
 
+    @property
+    def shows_password(self) -> bool:
+        """Whether the newest token was made with the password itself."""
+        return self._chosen is not None and self._chosen.shows_password
+
     def step(self, challenge: bytes) -> bytes:
         """Return the next token; may wait for Kerberos' servers. Raises MechanismError."""
         if self._chosen is not None:
@@ -92,8 +116,8 @@ class Negotiate:
         )
         try:
             return self._chosen.step(challenge)
-        except MechanismError:
-            if not password:
+        except MechanismError as error:
+            if not password or error.is_refusal:
                 raise
             self._chosen = Ntlm(self._proxy, "negotiate")
             return self._chosen.step(challenge)

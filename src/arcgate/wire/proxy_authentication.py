@@ -6,7 +6,7 @@ back and forth until the proxy is content, and a weaker one is tried only when a
 
 import base64
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -40,11 +40,15 @@ class Scheme(StrEnum):
 
 
 class MechanismError(Exception):
-    """A scheme can't be begun or continued here: `str` says why, `remedy` what helps."""
+    """A scheme can't be begun or continued here: `str` says why, `remedy` what helps.
 
-    def __init__(self, cause: str, remedy: str = "") -> None:
+    `is_refusal` when somebody judged the password or key wrong: then others must not be asked with the same one.
+    """
+
+    def __init__(self, cause: str, remedy: str = "", *, is_refusal: bool = False) -> None:
         super().__init__(cause)
         self.remedy = remedy
+        self.is_refusal = is_refusal
 
 
 class Mechanism(Protocol):
@@ -53,6 +57,11 @@ class Mechanism(Protocol):
     @property
     def is_complete(self) -> bool:
         """Whether the newest token needs no answer of the proxy's."""
+        ...
+
+    @property
+    def shows_password(self) -> bool:
+        """Whether the newest token lets the proxy judge a password."""
         ...
 
     def step(self, challenge: bytes) -> bytes:
@@ -64,6 +73,7 @@ class Basic:
     """User and password as they are (RFC 7617)."""
 
     is_complete = True
+    shows_password = True
 
     def __init__(self, user: str, password: str) -> None:
         self._token = f"{user}:{password}".encode()
@@ -83,6 +93,11 @@ class AuthenticationFailed(Exception):
         self.offered = offered
         self.tried = tried
 
+    @property
+    def is_wrong_password(self) -> bool:
+        """Whether somebody has judged the password wrong."""
+        return any(one.is_wrong_password for one in self.tried)
+
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
@@ -92,6 +107,8 @@ class Attempt:
     was_refused: bool
     cause: str = ""
     remedy: str = ""
+    is_wrong_password: bool = False
+    """Whether somebody has judged the password, which accounts count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,13 +147,20 @@ def _decoded(token: str) -> bytes:
 class Authentication:
     """One talk: give `first` with the request, and `next` with it again after each 407.
 
-    `mechanisms` begin the allowed schemes, `remembered` is the one that the proxy took the last time. Their work may
-    take a while (Kerberos asks its servers).
+    `mechanisms` begin the allowed schemes, `remembered` is the one that the proxy took the last time, `last` are those
+    that come after the others. Their work may take a while (Kerberos asks its servers). A password that was refused in
+    one scheme is not tried in another one: the account would count it twice.
     """
 
-    def __init__(self, mechanisms: Mapping[Scheme, Callable[[], Mechanism]], remembered: Scheme | None = None) -> None:
+    def __init__(
+        self,
+        mechanisms: Mapping[Scheme, Callable[[], Mechanism]],
+        remembered: Scheme | None = None,
+        last: Collection[Scheme] = (),
+    ) -> None:
         self._mechanisms = mechanisms
         self._remembered = remembered if remembered in mechanisms else None
+        self._order = sorted(Scheme, key=lambda scheme: scheme in last)
         self._offered: tuple[str, ...] = ()
         self._failed: list[Attempt] = []
         self._mechanism: Mechanism | None = None
@@ -154,12 +178,18 @@ class Authentication:
         """Whether the newest fields end the talk, as far as it is ours."""
         return self._mechanism is None or self._mechanism.is_complete
 
+    @property
+    def begins_at_once(self) -> bool:
+        """Whether `first` is going to say who asks."""
+        return self._remembered is not None
+
     def first(self) -> Fields:
         """Return the fields of the first request: none, unless we know what the proxy wants."""
         if self._remembered is None:
             return ()
         begun = self._begin(self._remembered)
-        self._failed.clear()  # the proxy hasn't even asked yet
+        # Otherwise the proxy hasn't even asked yet.
+        self._failed = [attempt for attempt in self._failed if attempt.is_wrong_password]
         return begun or ()
 
     def next(self, head: ResponseHead) -> Fields:
@@ -168,7 +198,9 @@ class Authentication:
         self._offered = tuple(dict.fromkeys(one.scheme for one in challenges))
         if self.scheme is not None and (continued := self._continue(self.scheme, challenges)) is not None:
             return continued
-        for scheme in Scheme:
+        for scheme in self._order:
+            if any(attempt.is_wrong_password for attempt in self._failed):
+                break
             is_new = all(attempt.scheme is not scheme for attempt in self._failed)
             is_possible = scheme in self._offered and scheme in self._mechanisms and is_new
             if is_possible and (begun := self._begin(scheme)) is not None:
@@ -181,13 +213,16 @@ class Authentication:
             self.scheme, self._tokens = scheme, 0
             return self._fields(scheme, self._mechanism, b"")
         except MechanismError as error:
-            self._give_up(Attempt(scheme, was_refused=False, cause=str(error), remedy=error.remedy))
+            refused = error.is_refusal
+            self._give_up(Attempt(scheme, refused, str(error), error.remedy, is_wrong_password=refused))
             return None
 
     def _continue(self, scheme: Scheme, challenges: tuple[Challenge, ...]) -> Fields | None:
         token = next((one.token for one in challenges if one.scheme == scheme), b"")
         if not token or self._mechanism is None or self._tokens >= MOST_ROUNDS:
-            self._give_up(Attempt(scheme, was_refused=True))
+            # A proxy that doesn't offer the scheme any more has not looked at the password.
+            is_judged = self._mechanism is not None and self._mechanism.shows_password and scheme in self._offered
+            self._give_up(Attempt(scheme, was_refused=True, is_wrong_password=is_judged))
             return None
         try:
             return self._fields(scheme, self._mechanism, token)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from arcgate.core.audit import Event
+from arcgate.core.errors import ArcgateError
 from worlds.authority import Authority
 from worlds.command_line import CommandLine
 from worlds.databases import Database
@@ -70,6 +71,50 @@ async def test_a_replay_that_would_cut_something_shows_it_and_fails(
     assert result.exit_code == 1
     assert "pas.windows.net:443" in result.stdout
     assert "cut: 1 requests of 1 machines to 1 targets" in result.stderr
+
+
+async def test_a_draft_that_is_half_written_says_what_is_and_how_to_go_on(
+    run: PolicyRun, command: CommandLine, tmp_path: Path
+) -> None:
+    await run.patch(policy={"mode": "audit"})
+    before = run.node.policy.snapshot.revision
+    file = tmp_path / "draft.json"
+    learned = {"name": "learned-edge", "endpoints": ["deb.mirror.example"], "allowPrivate": False}
+    wrong = {**learned, "name": "Storage"}
+    document = {"gateway": run.gateway_id, "allowedFeatures": ["learned-edge"], "endpointSets": [learned, wrong]}
+    file.write_text(json.dumps(document))
+    assert (await failure(command, "replay", file)).code == "InvalidResourceName"
+    half = await failure(command, "apply", file, "--yes")
+    assert half.code == "DRAFT_HALF_APPLIED"
+    assert half.sentence.startswith("Of the draft, only the endpoint sets learned-edge were written")
+    assert half.cause.startswith("InvalidResourceName: There is a feature or scenario named 'Storage'")
+    assert half.remedy.endswith(f"arcgate policy rollback {before}")
+    file.write_text(json.dumps({**document, "endpointSets": [learned]}))
+    assert "Enforced for edge." in await command.succeed("policy", "apply", str(file), "--yes")
+    assert json.loads(await command.succeed("policy", "show", *EDGE))["mode"] == "enforce"
+    await command.succeed("policy", "rollback", str(before), "--yes")
+    assert json.loads(await command.succeed("endpoint-set", "list")) == []
+    file.write_text(json.dumps({**document, "machineGroup": "nobody"}))
+    assert (await failure(command, "apply", file, "--yes")).code == "MachineGroupNotFound"
+    assert json.loads(await command.succeed("endpoint-set", "list")) == []
+
+
+async def failure(command: CommandLine, name: str, *words: object) -> ArcgateError:
+    """Return the error that a command of `policy` ends with."""
+    result = await command.run("policy", name, *map(str, words))
+    assert isinstance(result.exception, ArcgateError), result
+    return result.exception
+
+
+async def test_an_audit_without_anything_is_said_to_prove_nothing(
+    run: PolicyRun, command: CommandLine, tmp_path: Path
+) -> None:
+    draft = str(tmp_path / "draft.json")
+    proposed = await command.run("policy", "propose", *EDGE, "--file", draft)
+    replayed = await command.run("policy", "replay", draft)
+    assert (proposed.exit_code, replayed.exit_code) == (0, 0)
+    assert "would allow nothing at all" in proposed.stderr
+    assert "says nothing about the draft" in replayed.stderr
 
 
 async def test_settings_are_changed_one_by_one_and_taken_back(run: PolicyRun, command: CommandLine) -> None:

@@ -11,21 +11,25 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
-from arcgate.core.verdicts import EndReason
+from arcgate.agent.machine_key import MachineKey, now
+from arcgate.core.verdicts import EndReason, Reason
 from arcgate.net.dialer import dial
 from arcgate.net.streams import StreamReset
 from arcgate.net.tls import TlsStream, client_context
 from worlds.cloud_process import CloudProcess
 from worlds.gateway_node import connect_request, read_head
 from worlds.sandbox_process import ARCGATE, STOP_LIMIT
-from worlds.waiting import until, wait_until
+from worlds.waiting import until, until_so, wait_until
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180)]
 
 AUDIT = "2026-11-01"
+DAILY_BYTES = 1_500_000
+TUNNELS = 3
 
 
 @dataclass
@@ -51,22 +55,64 @@ class Server:
             for pid in others:
                 os.kill(pid, signal.SIGCONT)
 
-    async def connect(self, session: ssl.SSLSession | None = None) -> TlsStream:
-        """Return a TLS connection to the gateway."""
+    async def connect(self, session: ssl.SSLSession | None = None, context: ssl.SSLContext | None = None) -> TlsStream:
+        """Return a TLS connection to the gateway; the context is the client's, by default a stranger's."""
         raw = await dial([IPv4Address("127.0.0.1")], self.cloud.port, 10)
-        stream = TlsStream(raw, self.context, server_side=False, server_hostname=self.gateway, session=session)
+        stream = TlsStream(
+            raw, context or self.context, server_side=False, server_hostname=self.gateway, session=session
+        )
         await stream.handshake()
         return stream
 
-    async def tunnel(self) -> TlsStream:
-        """Return TLS to the control plane through a tunnel of the gateway."""
-        outer = await self.connect()
+    async def ask(self, context: ssl.SSLContext | None = None) -> tuple[TlsStream, str]:
+        """Ask for a tunnel to the control plane; return it, and the reason of a refusal."""
+        outer = await self.connect(context=context)
         await outer.send(connect_request(f"management.arcgate.test:{self.cloud.port}"))
         head, _ = await read_head(outer)
-        assert head.status == 200, head
+        return outer, "" if head.status == 200 else head.first("arcgate-reason")
+
+    async def refusal(self, worker: int, context: ssl.SSLContext) -> str:
+        """Return why a worker refuses a tunnel."""
+        with self.only(worker):
+            outer, reason = await self.ask(context)
+        async with closing(outer):
+            return reason
+
+    async def tunnel(self, context: ssl.SSLContext | None = None) -> TlsStream:
+        """Return TLS to the control plane through a tunnel of the gateway."""
+        outer, reason = await self.ask(context)
+        assert not reason
         inner = TlsStream(outer, self.context, server_side=False, server_hostname="management.arcgate.test")
         await inner.handshake()
         return inner
+
+    def machine(self, name: str) -> ssl.SSLContext:
+        """Return the TLS of a new machine's."""
+        key, vm_id = MachineKey.generate(), str(uuid4())
+        place = f"resourceGroups/{self.cloud.group()}/providers/Microsoft.HybridCompute/machines/{name}"
+        properties = {"vmId": vm_id, "clientPublicKey": key.client_public_key}
+        assert self.cloud.arm("PUT", place, {"location": "eastus", "properties": properties}).status < 300
+        reply = self.cloud.request(
+            "POST",
+            f"/machine/{vm_id}/certificate",
+            headers={"Authorization": f"Bearer {key.assertion(vm_id, now())}", "Content-Type": "application/json"},
+            body=json.dumps({"csr": key.signing_request(vm_id)}).encode(),
+        )
+        assert reply.status == 200, reply.body
+        file = self.cloud.folder / f"{vm_id}.pem"
+        key.store(file)
+        with file.open("a") as both:
+            both.write(reply.json()["certificate"])
+        context = client_context(ca_pem=self.cloud.ca.read_text())
+        context.load_cert_chain(file)
+        return context
+
+    async def wait_for_successor(self, dead: int) -> int:
+        """Return the worker that has taken the place of one that was killed, once it runs."""
+        await until(lambda: len(set(self.children()) - {dead}) == 2, 30)
+        (new,) = set(self.children()) - set(self.workers)
+        self.workers = self.children()
+        return new
 
     def records(self, event: str) -> list[dict[str, Any]]:
         path = f"{self.cloud.subscription}/providers/Arcgate.Network/auditRecords"
@@ -99,6 +145,7 @@ def serving(folder: Path) -> Iterator[Server]:
     file.write_text(
         f'state_dir = "{folder}/state"\n[listen]\naddresses = ["127.0.0.1"]\nport = 0\n'
         '[cloud]\nextra_names = ["localhost"]\n[gateway]\ndrain_timeout = 1\nworkers = 2\n'
+        f"machine_tunnels = {TUNNELS}\nmachine_daily_bytes = {DAILY_BYTES}\n"
     )
     command = [ARCGATE, "serve", "--json", "--config", str(file)]
     with (
@@ -161,6 +208,34 @@ async def closing(*streams: TlsStream) -> AsyncIterator[None]:
             await stream.close()
 
 
+async def until_allowed(server: Server, machine: ssl.SSLContext) -> None:
+    """Wait until each worker knows a new machine."""
+    for worker in server.workers:
+
+        async def is_known(worker: int = worker) -> bool:
+            return not await server.refusal(worker, machine)
+
+        await until_so(is_known)
+
+
+async def download(stream: TlsStream, least: int) -> int:
+    """Return the bytes of answers that came before there were so many, or the tunnel was cut."""
+    received = 0
+    try:
+        while received < least:
+            await stream.send(b"GET /openapi.json HTTP/1.1\r\nHost: management.arcgate.test\r\n\r\n")
+            head, body = await read_head(stream)
+            assert head.status == 200
+            left = int(head.first("content-length")) - len(body)
+            received += len(body)
+            while left > 0:
+                data = await stream.receive()
+                left, received = left - len(data), received + len(data)
+    except StreamReset:
+        pass
+    return received
+
+
 async def test_a_session_is_resumed_by_whichever_worker_a_client_meets(server: Server) -> None:
     first, second = server.workers
     session: ssl.SSLSession | None = None
@@ -193,9 +268,7 @@ async def test_a_killed_worker_costs_its_own_tunnels_alone_and_another_one_takes
         again = await server.tunnel()  # while one is missing, the other one takes all
         async with closing(again):
             assert await answers(again)
-        await until(lambda: len(set(server.children()) - {doomed}) == 2, 30)
-        server.workers = server.children()
-        (new,) = set(server.workers) - {other}
+        new = await server.wait_for_successor(doomed)
         # Connections wait in the one queue until the new worker is ready to take them.
         with server.only(new):
             renewed = await server.tunnel()
@@ -203,6 +276,8 @@ async def test_a_killed_worker_costs_its_own_tunnels_alone_and_another_one_takes
             assert await answers(renewed)
             assert all([await answers(stream) for stream in kept])
             await until(lambda: len(server.records("end")) >= before + 3, 30)
+            # Three lost, two kept, one meanwhile, one renewed: each worker sends its records when it comes to it.
+            await until(lambda: len(server.records("start")) >= 7, 30)
     ends = {record["tunnelId"]: record["reason"] for record in server.records("end")}
     starts = {record["tunnelId"]: record["node"] for record in server.records("start")}
     of_doomed = [tunnel for tunnel, reason in ends.items() if reason == EndReason.NODE_LOST]
@@ -211,3 +286,46 @@ async def test_a_killed_worker_costs_its_own_tunnels_alone_and_another_one_takes
     # Both workers' records are in one audit: three lost, two kept, one meanwhile, one renewed.
     assert len(starts) == 7
     assert len({starts[tunnel] for tunnel in starts}) == 2
+
+
+async def test_a_machine_has_its_tunnels_in_all_workers_together_and_gets_back_those_of_a_dead_one(
+    server: Server,
+) -> None:
+    first, second = server.workers
+    machine, tunnels = server.machine("many"), list[TlsStream]()
+    await until_allowed(server, machine)
+    for worker in (first, first, second):
+        with server.only(worker):
+            tunnels.append(await server.tunnel(machine))
+    async with closing(*tunnels):
+        assert [await server.refusal(worker, machine) for worker in (second, first)] == [Reason.LIMIT_REACHED] * 2
+        os.kill(first, signal.SIGKILL)
+        for stream in tunnels[:2]:
+            with pytest.raises(StreamReset):
+                await read_to_end(stream)
+        # At once, before another worker has taken its place.
+        again = [await server.tunnel(machine) for _ in range(2)]
+        async with closing(*again):
+            new = await server.wait_for_successor(first)
+            assert [await server.refusal(worker, machine) for worker in (second, new)] == [Reason.LIMIT_REACHED] * 2
+
+
+async def test_a_machine_has_its_bytes_of_a_day_once_whichever_workers_carry_them_and_whichever_die(
+    server: Server,
+) -> None:
+    first, second = server.workers
+    machine = server.machine("greedy")
+    await until_allowed(server, machine)
+    with server.only(first):
+        tunnel = await server.tunnel(machine)
+    async with closing(tunnel):
+        before = await download(tunnel, DAILY_BYTES * 2 // 3)
+    with server.only(second):
+        tunnel = await server.tunnel(machine)
+    os.kill(first, signal.SIGKILL)
+    async with closing(tunnel):
+        after = await download(tunnel, DAILY_BYTES)
+    # Content alone is counted here, the gateway counts TLS, heads, and chunks to their end.
+    assert DAILY_BYTES * 0.8 < before + after < DAILY_BYTES * 1.1
+    new = await server.wait_for_successor(first)
+    assert [await server.refusal(worker, machine) for worker in (second, new)] == [Reason.DAY_USED_UP] * 2

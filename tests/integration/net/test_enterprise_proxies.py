@@ -2,9 +2,6 @@
 
 import base64
 import ssl
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 
 import pytest
 import spnego
@@ -17,10 +14,11 @@ from arcgate.net.enterprise_proxies import SET_ASIDE, EnterpriseProxies
 from arcgate.net.proxy_mechanisms import ProxyAccess
 from arcgate.net.streams import ByteStream, SocketStream
 from arcgate.net.tls import TlsStream, client_context, server_context
-from arcgate.wire.heads import RequestHead, RequestReader
+from arcgate.wire.heads import RequestHead
 from arcgate.wire.proxy_authentication import Scheme
 from worlds.authority import Authority
-from worlds.scripted import ScriptedServer, serving
+from worlds.counting_proxy import CountingProxy, answer_407, proxy_that
+from worlds.scripted import serving
 
 pytestmark = pytest.mark.anyio
 
@@ -29,58 +27,19 @@ BASIC = "Basic dXNlcjpodW50ZXIyc2VjcmV0"
 CLEAR = "http://user:hunter2secret@proxy.example:3128"
 ALL_BUT_NEGOTIATE = ProxyAccess((Scheme.NTLM, Scheme.BASIC))
 
-Answer = Callable[[RequestHead], bytes]
-
-
-def answer_407(*offers: str, more: str = "", body: bytes = b"wanted") -> bytes:
-    offered = "".join(f"Proxy-Authenticate: {offer}\r\n" for offer in offers)
-    return f"HTTP/1.1 407 Who?\r\n{offered}{more}Content-Length: {len(body)}\r\n\r\n".encode() + body
-
-
-@dataclass
-class Proxy:
-    """A proxy that answers heads by a function; `heads` has them all, `connections` counts."""
-
-    server: ScriptedServer
-    heads: list[RequestHead] = field(default_factory=list)
-    connections: int = 0
-
-    async def open(self) -> ByteStream:
-        return await self.server.connect()
-
-    @property
-    def credentials(self) -> list[str]:
-        return [",".join(head.all("proxy-authorization")) for head in self.heads]
-
-
-@asynccontextmanager
-async def proxy_that(answer: Answer) -> AsyncIterator[Proxy]:
-    """A running proxy that keeps its connections until the other side closes them."""
-
-    async def serve(stream: SocketStream) -> None:
-        proxy.connections += 1
-        reader = RequestReader()
-        while data := await stream.receive():
-            if (head := reader.feed(data)) is not None:
-                proxy.heads.append(head)
-                reader = RequestReader()
-                await stream.send(answer(head))
-
-    async with serving(serve) as server:
-        proxy = Proxy(server)
-        yield proxy
-
 
 def wants_basic(head: RequestHead) -> bytes:
     return b"HTTP/1.1 200 OK\r\n\r\n" if head.all("proxy-authorization") == [BASIC] else answer_407('Basic realm="x"')
 
 
-async def tunnel(proxies: EnterpriseProxies, proxy: Proxy, url: str, access: ProxyAccess = ALL_BUT_NEGOTIATE) -> None:
+async def tunnel(
+    proxies: EnterpriseProxies, proxy: CountingProxy, url: str, access: ProxyAccess = ALL_BUT_NEGOTIATE
+) -> None:
     stream = await proxies.tunnel(parse_url(url), proxy.open, TARGET, 5, access)
     await stream.close()
 
 
-async def failure(proxy: Proxy, url: str, access: ProxyAccess = ALL_BUT_NEGOTIATE) -> ConnectRefused:
+async def failure(proxy: CountingProxy, url: str, access: ProxyAccess = ALL_BUT_NEGOTIATE) -> ConnectRefused:
     with pytest.raises(ConnectRefused) as caught:
         await tunnel(EnterpriseProxies(), proxy, url, access)
     assert "hunter2secret" not in caught.value.one_line()
@@ -215,12 +174,12 @@ async def test_a_request_in_absolute_form_goes_out_once_with_what_the_proxy_want
     url = parse_url(CLEAR)
     async with proxy_that(wants_basic) as proxy:
         for _ in range(2):
-            stream, fields = await proxies.ready_for(url, proxy.open, b"http://a/", TARGET, 5, ALL_BUT_NEGOTIATE)
-            assert fields == (("Proxy-Authorization", BASIC),)
-            await stream.send(b"PUT http://a/ HTTP/1.1\r\nHost: a\r\n\r\n")
-            assert await stream.receive()
-            await stream.close()
-    assert [head.method for head in proxy.heads] == ["HEAD", "PUT", "PUT"]
+            ready = await proxies.ready_for(url, proxy.open, b"http://a/", TARGET, 5, ALL_BUT_NEGOTIATE)
+            assert ready.fields == (("Proxy-Authorization", BASIC),)
+            await ready.stream.send(b"PUT http://a/ HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert await ready.stream.receive()
+            await ready.stream.close()
+    assert [head.method for head in proxy.heads] == ["HEAD", "HEAD", "PUT", "PUT"]
 
 
 @pytest.mark.usefixtures("ntlm_users")
@@ -235,12 +194,12 @@ async def test_ntlm_is_at_its_last_token_when_a_request_in_absolute_form_goes_ou
     server = NtlmServer()
     async with proxy_that(answer) as proxy:
         for _ in range(2):
-            stream, fields = await proxies.ready_for(url, proxy.open, b"http://a/", TARGET, 5, ALL_BUT_NEGOTIATE)
-            ((name, value),) = fields
-            await stream.send(f"POST http://a/ HTTP/1.1\r\nHost: a\r\n{name}: {value}\r\n\r\n".encode())
-            assert (await stream.receive()).startswith(b"HTTP/1.1 200 ")
-            await stream.close()
-    assert [head.method for head in proxy.heads] == ["HEAD", "HEAD", "POST", "HEAD", "POST"]
+            ready = await proxies.ready_for(url, proxy.open, b"http://a/", TARGET, 5, ALL_BUT_NEGOTIATE)
+            ((name, value),) = ready.fields
+            await ready.stream.send(f"POST http://a/ HTTP/1.1\r\nHost: a\r\n{name}: {value}\r\n\r\n".encode())
+            assert (await ready.stream.receive()).startswith(b"HTTP/1.1 200 ")
+            await ready.stream.close()
+    assert [head.method for head in proxy.heads] == [*3 * ["HEAD"], "HEAD", "POST", "HEAD", "POST"]
 
 
 async def test_an_https_proxy_is_spoken_to_inside_tls(authority: Authority) -> None:

@@ -1,6 +1,7 @@
 """Kerberos tokens by the system's library, with a real server: from a ticket, a keytab and a password."""
 
 import os
+import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -29,6 +30,7 @@ def realm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Realm]:
     made = Realm(folder / "realm", "127.0.0.1", free_port(), run).make()
     made.keytab(f"HTTP/{HOST}")
     made.user("user", "hunter2secret")
+    run(("kadmin.local", "-r", REALM, "-q", "addprinc +requires_preauth -pw hunter2secret careful"), made.environment)
     environment = {"PATH": PATH, **made.environment}
     with subprocess.Popen(made.server, env=environment, stderr=subprocess.DEVNULL) as server:
         wait_until(lambda: listens(made.port), "the realm's server listens")
@@ -83,6 +85,29 @@ def test_what_is_missing_is_said(negotiation: Negotiation, words: str) -> None:
     assert words in str(caught.value)
     assert "hunter2secret" not in str(caught.value)
     assert "proxy.keytab" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("negotiation", "is_refusal"),
+    [
+        (Negotiation(HOST, user=f"user@{REALM}", password="wrong"), True),
+        (Negotiation(HOST, user=f"careful@{REALM}", password="wrong"), True),
+        (Negotiation(HOST, user="user@NOWHERE.EXAMPLE", password="wrong"), False),
+        (Negotiation(HOST), False),
+    ],
+)
+def test_a_wrong_password_is_told_from_a_realm_that_does_not_answer(negotiation: Negotiation, is_refusal: bool) -> None:
+    with pytest.raises(MechanismError) as caught:
+        negotiation.step(b"")
+    assert caught.value.is_refusal is is_refusal
+
+
+def test_a_keytab_with_old_keys_is_refused(realm: Realm, tmp_path: Path) -> None:
+    old = shutil.copy(realm.keytab("renewed"), tmp_path / "old.keytab")
+    realm.keytab("renewed")
+    with pytest.raises(MechanismError) as caught:
+        Negotiation(HOST, keytab=str(old)).step(b"")
+    assert caught.value.is_refusal
 
 
 def test_the_proxy_gets_no_second_token() -> None:

@@ -112,6 +112,16 @@ async def test_a_sink_that_breaks_is_named(way: Way) -> None:
     await cancel(flooding)
 
 
+async def test_what_a_slow_sink_has_taken_is_counted_when_the_rest_never_arrives(way: Way) -> None:
+    carrying = way.start()
+    flooding = spawn("flood", way.far_source.send(bytes(50_000_000)))
+    await settled(200)
+    assert not carrying.done()  # nobody reads: it waits, in the middle of what it has taken from the source
+    await cancel(carrying, flooding)
+    await way.sink.end()
+    assert sum(way.sizes) == len(await read_all(way.far_sink))
+
+
 async def test_an_idle_direction_holds_no_pipe_and_a_cancelled_one_leaves_none(way: Way) -> None:
     close_spare_pipes()
     before = pipes()
@@ -143,6 +153,13 @@ async def test_only_so_many_pipes_are_kept() -> None:
     for way in ways:
         await way.close()
     close_spare_pipes()
+
+
+async def read_all(stream: SocketStream) -> bytes:
+    taken = bytearray()
+    while data := await stream.receive():
+        taken += data
+    return bytes(taken)
 
 
 def pipes() -> int:

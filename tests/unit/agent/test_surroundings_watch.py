@@ -156,6 +156,15 @@ def test_several_proxies_come_with_the_credentials_of_their_file(paths: AgentPat
     ]
 
 
+def test_credentials_that_were_there_before_the_proxy_was_set_are_taken(paths: AgentPaths) -> None:
+    write_file(paths.proxy_credentials, "user:secret\n")
+    watch = SurroundingsWatch(paths, {})
+    write_json(paths.local_configuration, {"proxy.url": "http://one:3128"})
+    watch.refresh()
+    assert watch.current.proxy is not None
+    assert watch.current.proxy.user == "user"
+
+
 def test_credentials_that_can_not_be_used_are_a_problem(paths: AgentPaths) -> None:
     settings = {"proxy.url": "http://one:3128", "proxy.credentials": str(paths.home / "none")}
     write_json(paths.local_configuration, settings)

@@ -10,6 +10,7 @@ from structlog.testing import capture_logs
 
 from arcgate.core.names import HostName
 from arcgate.gateway.front_door import FrontDoor, Names
+from arcgate.gateway.strangers import Strangers
 from arcgate.net.stages import Stage
 from arcgate.net.streams import ByteStream
 from arcgate.net.tasks import spawn
@@ -66,7 +67,10 @@ async def test_strangers_hold_a_place_until_they_are_known() -> None:
         served.append(is_known)
         await end.wait()
 
-    door = FrontDoor(NAMES, serve_gateway=serve, open_control=None, hello_timeout=10, idle_timeout=10, most_waiting=1)
+    strangers = Strangers(1, 1, lambda: 0)
+    door = FrontDoor(
+        NAMES, serve_gateway=serve, open_control=None, hello_timeout=10, idle_timeout=10, strangers=strangers
+    )
 
     async def knock() -> "asyncio.Task[Stage | None]":
         near, far = memory_pair()
@@ -91,9 +95,12 @@ async def test_a_storm_of_strangers_is_closed_unheard_and_written_down_once() ->
     async def serve(_stream: ByteStream, _prefix: str, _is_known: Callable[[], None]) -> None:
         raise AssertionError("nobody is served")
 
-    door = FrontDoor(NAMES, serve_gateway=serve, open_control=None, hello_timeout=10, idle_timeout=10, most_waiting=0)
+    strangers = Strangers(0, 1, lambda: 0)
+    door = FrontDoor(
+        NAMES, serve_gateway=serve, open_control=None, hello_timeout=10, idle_timeout=10, strangers=strangers
+    )
     with capture_logs() as logs:
         for _ in range(100):
             _, far = memory_pair()
-            await door.handle(far)
+            assert await door.handle(far) is None
     assert [(entry["log_level"], entry["shed"]) for entry in logs] == [("warning", 1)]

@@ -1,11 +1,15 @@
 """One machine's part of a worker: so many tunnels at once, so many set-ups a second, and no other's."""
 
 import pytest
+from structlog.testing import capture_logs
 
 from arcgate.core.daily_bytes import DAY
+from arcgate.core.ledger import Ledger
 from arcgate.core.snapshot import GroupLimits
 from arcgate.core.verdicts import Reason
+from arcgate.gateway.machine_ledgers import MachineLedgers
 from arcgate.gateway.machine_limits import FORGET_ABOVE, MachineLimits, MostOfMachine
+from worlds.ledgers import lone_ledger, workers
 
 
 class Clock:
@@ -15,9 +19,14 @@ class Clock:
         return self.now
 
 
-def make_limits(most: MostOfMachine, clock: Clock | None = None, used_up: list[str] | None = None) -> MachineLimits:
-    clock = clock or Clock()
-    return MachineLimits(most, clock=clock, today=clock, on_used_up=([] if used_up is None else used_up).append)
+def make_limits(
+    most: MostOfMachine,
+    clock: Clock | None = None,
+    used_up: list[str] | None = None,
+    ledgers: MachineLedgers | None = None,
+) -> MachineLimits:
+    clock, told = clock or Clock(), [] if used_up is None else used_up
+    return MachineLimits(most, clock=clock, today=clock, on_used_up=told.append, ledgers=ledgers)
 
 
 def begin(limits: MachineLimits, machine: str = "one") -> str:
@@ -69,7 +78,7 @@ def test_quiet_machines_are_forgotten_and_those_with_tunnels_never() -> None:
     clock.now += 10
     for number in range(FORGET_ABOVE // 10):
         begin(limits, f"new {number}")
-    assert len(limits._uses) <= 1 + FORGET_ABOVE // 10
+    assert len(limits._parts) <= 1 + FORGET_ABOVE // 10
     assert begin(limits, "busy") != ""
 
 
@@ -108,13 +117,13 @@ def test_the_bytes_of_a_day_are_one_machine_s_and_told_once_when_they_are_used_u
     assert begin(limits) == ""
 
 
-def test_a_quiet_machine_is_remembered_while_it_has_used_some_of_its_day() -> None:
+def test_what_a_machine_has_carried_today_is_known_even_when_it_was_quiet_and_forgotten() -> None:
     clock = Clock()
     limits = make_limits(MostOfMachine(1, 1000, daily_bytes=10), clock)
     begin(limits, "used")
     meter = limits.meter_of("used")
     assert meter is not None
-    meter.spend(5)
+    meter.spend(10)
     limits.end("used")
     for number in range(FORGET_ABOVE):
         begin(limits, f"machine {number}")
@@ -122,10 +131,11 @@ def test_a_quiet_machine_is_remembered_while_it_has_used_some_of_its_day() -> No
     clock.now += 10
     for number in range(FORGET_ABOVE // 10):
         begin(limits, f"new {number}")
-    assert len(limits._uses) <= 1 + FORGET_ABOVE // 10
-    assert limits.meter_of("used") is meter
+    assert "used" not in limits._parts
+    assert begin(limits, "used") == "this machine has carried 10 bytes today"
     clock.now += DAY
-    assert not meter.has_used
+    limits.end("used")
+    assert begin(limits, "used") == ""
 
 
 @pytest.mark.anyio
@@ -164,7 +174,70 @@ def test_a_machine_that_leaves_its_groups_keeps_its_tunnels_and_gets_the_nodes_l
     assert meter is not None
     meter.spend(100)
     refusal = limits.begin("one", GroupLimits(daily_bytes=100, tunnels=5))
-    assert refusal is None  # other limits begin a new count
+    assert refusal is not None
+    assert refusal.reason is Reason.DAY_USED_UP  # other limits begin no new count
     assert limits.begin("one") is None
     assert limits.meter_of("one") is None
     assert begin(limits) == "this machine has 3 tunnels open"
+
+
+def test_a_machine_may_have_so_much_of_a_node_whichever_workers_it_meets() -> None:
+    clock = Clock()
+    most = MostOfMachine(tunnels=3, set_ups_per_second=4)
+    first, second = (make_limits(most, clock, ledgers=one) for one in workers(2))
+    assert [begin(first), begin(second), begin(first)] == ["", "", ""]
+    for limits in (second, first):
+        assert begin(limits) == "this machine has 3 tunnels open"
+        limits.end("one")
+    second.end("one")
+    assert begin(first) == ""
+    first.end("one")
+    assert begin(second) == "this machine opens more than 4 tunnels a second"
+
+
+def test_idle_tunnels_of_a_machine_whose_day_another_worker_has_used_up_are_told_of() -> None:
+    clock, told, others = Clock(), list[str](), list[str]()
+    ledgers = workers(2)
+    most = MostOfMachine(10, 1000, daily_bytes=10)
+    first, second = make_limits(most, clock, told, ledgers[0]), make_limits(most, clock, others, ledgers[1])
+    for machine in ("one", "other", "gone"):
+        begin(first, machine)
+        begin(second, machine)
+    first.end("gone")
+    for machine in ("one", "gone"):
+        meter = second.meter_of(machine)
+        assert meter is not None
+        meter.spend(10)
+    assert (told, others) == ([], ["one", "gone"])
+    first.tell_used_up()
+    assert told == ["one"]
+
+
+@pytest.mark.anyio
+async def test_workers_share_a_bandwidth_without_a_burst_for_each() -> None:
+    ledgers = workers(4)
+    carried = 0
+    for one in ledgers:
+        limits = make_limits(MostOfMachine(10, 1000, bytes_per_second=1_000_000), ledgers=one)
+        begin(limits)
+        meter = limits.meter_of("one")
+        assert meter is not None
+        while meter.may_carry(lambda: None):
+            meter.spend(10_000)
+            carried += 10_000
+    # Four parts of the burst; what comes in meanwhile, and one piece each.
+    assert carried < 2_000_000
+
+
+class FullLedger(Ledger):
+    def claim(self, key: int, now: int, day: int) -> int:
+        return 0
+
+
+def test_machines_beyond_the_ledgers_places_are_limited_in_their_worker_and_that_is_said_once() -> None:
+    full = FullLedger(lone_ledger().words)
+    limits = make_limits(MostOfMachine(1, 1000), ledgers=MachineLedgers(full, (lone_ledger(),)))
+    with capture_logs() as logs:
+        assert [begin(limits), begin(limits, "other")] == ["", ""]
+        assert begin(limits) == "this machine has 1 tunnels open"
+    assert len(logs) == 1

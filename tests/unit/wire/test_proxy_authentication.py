@@ -1,6 +1,7 @@
 """The talk with a proxy that wants authentication: what it offers, and what we say next."""
 
 import base64
+from collections.abc import Callable
 from functools import partial
 
 import pytest
@@ -32,6 +33,10 @@ class Counting:
         self.given: list[bytes] = []
         self.is_complete = False
         self._fails = fails
+
+    @property
+    def shows_password(self) -> bool:
+        return len(self.given) > 1
 
     def step(self, challenge: bytes) -> bytes:
         if self._fails:
@@ -110,6 +115,51 @@ def test_each_scheme_is_tried_once_and_all_are_told() -> None:
         (Scheme.NEGOTIATE, False),
         (Scheme.BASIC, True),
     ]
+
+
+def test_a_refused_password_is_not_said_again_in_a_weaker_scheme() -> None:
+    ntlm = Counting()
+    talk = makers(ntlm=ntlm, basic=Basic("u", "p"))
+    talk.next(refusal("NTLM", "Basic"))
+    talk.next(refusal("NTLM Zm9v"))
+    with pytest.raises(AuthenticationFailed) as caught:
+        talk.next(refusal("NTLM", "Basic"))
+    assert caught.value.is_wrong_password
+
+
+def test_what_was_refused_before_comes_last() -> None:
+    mechanisms: dict[Scheme, Callable[[], Mechanism]] = {Scheme.NTLM: Counting, Scheme.BASIC: lambda: Basic("u", "p")}
+    talk = Authentication(mechanisms, None, {Scheme.NTLM})
+    assert talk.next(refusal("NTLM", "Basic")) == field("Basic", b"u:p")
+    talk = Authentication(mechanisms, None, {Scheme.NTLM, Scheme.BASIC})
+    assert talk.next(refusal("NTLM", "Basic")) == field("NTLM", b"1")
+
+
+def test_a_ticket_or_a_first_token_that_is_refused_says_nothing_of_the_password() -> None:
+    talk = makers(ntlm=Counting(), basic=Basic("u", "p"))
+    talk.next(refusal("NTLM", "Basic"))
+    assert talk.next(refusal("NTLM", "Basic")) == field("Basic", b"u:p")
+
+
+def test_a_scheme_that_the_proxy_takes_back_says_nothing_of_the_password() -> None:
+    basic = Basic("u", "p")
+    talk = Authentication({Scheme.BASIC: lambda: basic}, Scheme.BASIC)
+    talk.first()
+    with pytest.raises(AuthenticationFailed) as caught:
+        talk.next(refusal("Digest realm=x"))
+    assert not caught.value.is_wrong_password
+
+
+def test_a_password_that_kerberos_judged_wrong_goes_nowhere_else() -> None:
+    class Judged(Counting):
+        def step(self, challenge: bytes) -> bytes:
+            raise MechanismError("Preauthentication failed", is_refusal=True)
+
+    talk = Authentication({Scheme.NEGOTIATE: Judged, Scheme.BASIC: lambda: Basic("u", "p")}, Scheme.NEGOTIATE)
+    assert talk.first() == ()
+    with pytest.raises(AuthenticationFailed) as caught:
+        talk.next(refusal("Negotiate", "Basic"))
+    assert caught.value.is_wrong_password
 
 
 def test_a_proxy_that_never_has_enough_is_given_up() -> None:

@@ -16,6 +16,7 @@ from arcgate.agent.errors import AzcmError
 from arcgate.agent.hops import Hops
 from arcgate.agent.local_settings import LocalSettings
 from arcgate.agent.paths import AgentPaths
+from arcgate.agent.refused_credentials import SharedRefused
 from arcgate.agent.state import AgentIdentity, is_running, read_himds_state, read_identity
 from arcgate.agent.surroundings import Surroundings
 from arcgate.agent.surroundings_watch import SurroundingsWatch
@@ -24,6 +25,8 @@ from arcgate.core.catalogue import shipped_catalogue
 from arcgate.core.clock_skew import NOTICEABLE_SKEW, describe_skew
 from arcgate.core.instances import CLONED
 from arcgate.core.names import Target
+from arcgate.net.credential_turns import CredentialTurns
+from arcgate.net.enterprise_proxies import EnterpriseProxies
 from arcgate.net.resolver import Resolver, SystemResolver
 
 AT_ONCE = 8
@@ -73,8 +76,10 @@ async def run(
     lacks_certificate = (
         identity is not None and now.certificate is None and not os.access(paths.layout.certificates, os.X_OK)
     )
+    refused = SharedRefused(paths.refused_credentials, forgives=True)
     probe = Probe(
-        Hops(resolver or SystemResolver(), Trust()),
+        # Somebody looks at the answer: the credentials are tried once, whatever became of them before.
+        Hops(resolver or SystemResolver(), Trust(), EnterpriseProxies(turns=CredentialTurns(refused))),
         now,
         lambda: datetime.now(UTC),
         settings.values["check.timeout"],

@@ -31,6 +31,7 @@ from arcgate.core.urls import Url
 from arcgate.core.verdicts import Reason
 from arcgate.net.channel import ChannelTunnel
 from arcgate.net.dialer import ConnectRefused, connect_through, dial
+from arcgate.net.enterprise_proxies import NOT_AUTHENTICATED
 from arcgate.net.streams import ByteStream, PrefixedStream, StreamReset, close_gently
 from arcgate.net.tls import TlsStream, join_pem
 from arcgate.wire.connect import CORRELATION_FIELD
@@ -50,7 +51,6 @@ _WHO_ASKS = frozenset(
 )
 _PRIVATE = frozenset({AddressClass.PRIVATE, AddressClass.SHARED, AddressClass.LOOPBACK})
 
-PROXY_AUTHENTICATION_REQUIRED = 407
 PARTING = 1.0
 """Seconds that a target gets to end its direction after a check."""
 
@@ -257,8 +257,8 @@ def _blaming_authentication() -> Iterator[None]:
     """Name the proxy's authentication as the hop when the proxy asks for it (RFC 9110 section 15.5.8)."""
     try:
         yield
-    except ConnectRefused as error:
-        if error.refusal.status == PROXY_AUTHENTICATION_REQUIRED:
+    except HopError as error:
+        if error.code in NOT_AUTHENTICATED:
             error.hop = Hop.PROXY_AUTHENTICATION
         raise
 

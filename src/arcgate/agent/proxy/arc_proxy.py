@@ -245,8 +245,8 @@ class ArcProxy:
         if route.way is Way.ENTERPRISE:
             record.route = route
             record.log_start()
-            stream, fields, proxy = await self._outbound.open_to_proxy(request.uri, request.target)
-            exchange = forwarder.exchange(stream, proxy, fields)
+            stream, proxy = await self._outbound.open_to_proxy(request.uri, request.target)
+            exchange = forwarder.exchange(stream, proxy)
         else:
             claim = await self._claim(client, request.target, record)
             stream = (await self._open_way(request.target, record, claim)).stream

@@ -11,12 +11,12 @@ import h11
 from arcgate.agent.proxy.absolute_form import AbsoluteRequest, response_fields
 from arcgate.agent.proxy.request_log import RequestRecord
 from arcgate.core.errors import Hop, HopError
-from arcgate.core.urls import Url
 from arcgate.core.verdicts import Reason
+from arcgate.net.enterprise_proxies import ReadyProxy
 from arcgate.net.relay import Ending
 from arcgate.net.streams import ByteStream, StreamReset
 from arcgate.net.tasks import cancel
-from arcgate.wire.heads import Fields, HeadError
+from arcgate.wire.heads import Fields, HeadError, ResponseHead
 
 LARGEST_HEAD = 64 * 1024
 """Bytes of a response's head, or of a chunk's line and the trailers of either side."""
@@ -39,13 +39,13 @@ class Forwarder:
         self._outbound = h11.Connection(h11.CLIENT, max_incomplete_event_size=LARGEST_HEAD)
         self._inbound.receive_data(received)
 
-    async def exchange(self, target: ByteStream, proxy: Url | None = None, proxy_fields: Fields = ()) -> bool:
+    async def exchange(self, target: ByteStream, proxy: ReadyProxy | None = None) -> bool:
         """Carry request and response; return whether the response went out whole.
 
         With a proxy the request keeps its absolute form and gets the proxy's fields. Raises HeadError or HopError while
         no answer has begun.
         """
-        head = self._begin(proxy, proxy_fields)
+        head = self._begin(proxy)
         loop = asyncio.get_running_loop()
         upload = loop.create_task(self._upload(target, head), name="forward upload")
         download = loop.create_task(self._download(target, proxy), name="forward download")
@@ -58,11 +58,11 @@ class Forwarder:
         finally:
             await cancel(upload, download)
 
-    def _begin(self, proxy: Url | None, proxy_fields: Fields) -> bytes:
+    def _begin(self, proxy: ReadyProxy | None) -> bytes:
         event = self._next(self._inbound)
         if not isinstance(event, h11.Request):
             raise HeadError(Reason.REQUEST_MALFORMED, "the head can't be read")
-        fields = self._request.fields + proxy_fields
+        fields = self._request.fields + (proxy.fields if proxy is not None else ())
         target = self._request.path if proxy is None else self._request.uri
         return self._send(
             self._outbound,
@@ -95,7 +95,7 @@ class Forwarder:
         # Trailers stay here: nobody asked for them, and they could add what the head may not hold.
         return self._send(self._outbound, h11.EndOfMessage()) if isinstance(event, h11.EndOfMessage) else b""
 
-    async def _download(self, target: ByteStream, proxy: Url | None) -> bool:
+    async def _download(self, target: ByteStream, proxy: ReadyProxy | None) -> bool:
         """Carry the response; return whether it went out whole."""
         while True:
             event = await self._response_event(target)
@@ -130,13 +130,15 @@ class Forwarder:
             raise _bad_response(self._request, "the connection ended before the response")
         return event
 
-    async def _send_head(self, response: h11.Response, proxy: Url | None) -> None:
+    async def _send_head(self, response: h11.Response, proxy: ReadyProxy | None) -> None:
         if response.status_code == 407:
+            if proxy is not None:
+                raise await proxy.refused(ResponseHead(407, "", _texts(response.headers)))
             raise HopError(
-                Hop.PROXY,
-                "PROXY_REFUSED",
-                f"The proxy {proxy.origin if proxy else self._request.target} answered 407.",
-                remedy="Give it user and password, in a file: 'azcmagent config set proxy.credentials FILE'.",
+                Hop.TARGET,
+                "TARGET_ANSWER_INVALID",
+                f"{self._request.target} answered 407, as if it were a proxy.",
+                remedy="Check what is behind this name and port.",
             )
         try:
             fields = response_fields(_texts(response.headers))

@@ -20,6 +20,7 @@ from arcgate.agent.proxy.arc_proxy import ArcProxy
 from arcgate.agent.proxy.callers import Callers
 from arcgate.agent.proxy.incoming import IncomingConnections
 from arcgate.agent.proxy.limits import ProxyLimits
+from arcgate.agent.refused_credentials import SharedRefused
 from arcgate.agent.service_notices import ServiceNotices
 from arcgate.agent.state import ArcProxyState, ServiceLock, write_arcproxy_state
 from arcgate.agent.stop_request import StopRequest
@@ -104,7 +105,12 @@ class ArcProxyService:
         self._paths = paths
         self._watch = watch
         self._port = int(sockets[0].getsockname()[1])
-        self._outbound = Outbound(lambda: watch.current, resolver, kept_channels=lambda: self._limits().channels)
+        self._outbound = Outbound(
+            lambda: watch.current,
+            resolver,
+            kept_channels=lambda: self._limits().channels,
+            refused=SharedRefused(paths.refused_credentials),
+        )
         self.proxy = ArcProxy(self._outbound, self._limits, lambda: self._callers)
         self.incoming = IncomingConnections(self._outbound, self._incoming_rules, self._limits)
         self.listener = Listener(sockets, self.proxy.handle)

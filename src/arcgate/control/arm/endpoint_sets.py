@@ -34,7 +34,7 @@ class EndpointSetBody(ResourceBody):
 
 async def _columns(_session: AsyncSession, call: Call, body: EndpointSetBody, is_new: bool) -> dict[str, Any]:
     if is_new:
-        _refuse_known_name(call)
+        refuse_known_name(call, call.parameters["name"])
     return {
         "endpoints": _endpoints(body.properties.endpoints),
         "allow_private": bool(body.properties.allowPrivate),
@@ -42,8 +42,8 @@ async def _columns(_session: AsyncSession, call: Call, body: EndpointSetBody, is
     }
 
 
-def _refuse_known_name(call: Call) -> None:
-    name = call.parameters["name"]
+def refuse_known_name(call: Call, name: str) -> None:
+    """Refuse names of features and scenarios; raises ApiError 400 (InvalidResourceName)."""
     if name.lower() in {known.lower() for known in call.context.catalogue.names}:
         text = f"There is a feature or scenario named {name!r}; an endpoint set needs a name of its own."
         raise ApiError(400, "InvalidResourceName", text)

@@ -19,7 +19,7 @@ LARGEST_LIMIT = 2**53
 
 
 class LimitsBody(Body):
-    """What each machine of the group may have of a gateway's worker; 0 leaves it to the node's setting."""
+    """What each machine of the group may have of a gateway node; 0 leaves it to the node's setting."""
 
     tunnels: int = Field(0, ge=0, le=LARGEST_LIMIT)
     setUpsPerSecond: int = Field(0, ge=0, le=LARGEST_LIMIT)  # noqa: N815 - wire name

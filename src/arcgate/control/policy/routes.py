@@ -7,7 +7,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from arcgate.control.arm.endpoint import Call, Verb, arm_route
+from arcgate.control.arm.endpoint_sets import refuse_known_name
 from arcgate.control.arm.fields import Body
+from arcgate.control.arm.gateways import canonical_features, endpoint_set_names
 from arcgate.control.arm.versions import ARCGATE
 from arcgate.control.audit.records import parse_time
 from arcgate.control.context import ControlContext
@@ -96,6 +98,13 @@ async def _replay(call: Call) -> Response:
         draft = parse_draft(body.draft)
     except InputError as error:
         raise refuse_input(error, "InvalidDraft", "draft") from None
+    async with call.context.store.read() as session:
+        known = await endpoint_set_names(session, call)
+    for one in draft.endpoint_sets:
+        refuse_known_name(call, one.name)
+    canonical_features(
+        list(draft.allowed_features), [*known, *(one.name for one in draft.endpoint_sets)], call.context.catalogue
+    )
     state, gateway, group, found = await _seen(call, draft.gateway, draft.machine_group, body.since, body.until)
     drafted = with_draft(state.snapshot, gateway, group, draft)
     policy = Policy(drafted, call.context.catalogue)

@@ -104,7 +104,7 @@ class Catalogue:
             if name.lower() not in known:
                 raise InputError(
                     "FEATURE_UNKNOWN",
-                    f"There is no feature, scenario or endpoint set named {name!r}.",
+                    f"There is no feature, scenario or endpoint set named {name[:100]!r}.",
                     remedy="Use '*' (quoted, so that the shell leaves it alone), an endpoint set's name, or names of: "
                     f"{', '.join(self.names)}.",
                 )

@@ -284,9 +284,9 @@ async def test_an_enterprise_proxy_gets_the_absolute_form_and_its_own_credential
             b"Proxy-Authorization: Basic b3du\r\n\r\n"
         )
     assert answer.endswith(b"hello")
-    assert [head.method for head in proxy.heads] == ["HEAD", "GET"]
-    assert proxy.heads[1].target == b"http://web.example.com/a?b"
-    assert proxy.heads[1].all("proxy-authorization") == ["Basic dXNlcjpzZWNyZXQ="]
+    assert [head.method for head in proxy.heads] == ["HEAD", "HEAD", "GET"]
+    assert proxy.heads[2].target == b"http://web.example.com/a?b"
+    assert proxy.heads[2].all("proxy-authorization") == ["Basic dXNlcjpzZWNyZXQ="]
 
 
 async def test_a_proxys_demand_for_a_password_is_ours_to_report(machine: AgentMachine) -> None:

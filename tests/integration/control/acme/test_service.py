@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from time import monotonic
 
 import pytest
 
@@ -13,6 +14,7 @@ from arcgate.control.acme.service import Certified
 from arcgate.core.certificate_orders import Record
 from arcgate.gateway.front_door import FrontDoor, Names
 from arcgate.gateway.name_proofs import NameProofs
+from arcgate.gateway.strangers import Strangers
 from arcgate.net.certificate_files import read_held
 from arcgate.net.files import read_json
 from arcgate.net.listener import Listener, listen
@@ -56,7 +58,7 @@ async def front_door(control: ControlPlane, acme: AcmeAuthority) -> AsyncIterato
         prove_name=NameProofs(configuration.acme_challenges, 10).prove,
         hello_timeout=10,
         idle_timeout=10,
-        most_waiting=100,
+        strangers=Strangers(100, 100, monotonic),
     )
     listener = Listener([listen("127.0.0.1", acme.tls_port)], door.handle)
     listener.start()
