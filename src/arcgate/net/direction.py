@@ -155,7 +155,14 @@ class Direction:
         return is_gone
 
     def _end_sink(self) -> bool:
-        return to_sink(self._sink.end_now)
+        try:
+            return to_sink(self._sink.end_now)
+        except SinkReset:
+            # A client that has said its end and closed resets its socket when the target's last words come, its
+            # close_notify above all: usual, and no cut. A channel's peer has to hear of the end.
+            if isinstance(self._sink, ChannelTunnel) or self._other is None or not self._other.has_ended:
+                raise
+            return True
 
     def _switch(self, data: bytes, place: int) -> bool:
         assert isinstance(self._sink, ChannelTunnel)

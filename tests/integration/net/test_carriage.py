@@ -95,7 +95,21 @@ async def test_a_side_that_breaks_is_named(amount: int, broken: str) -> None:
 
 @AMOUNTS
 @SIDES
-async def test_a_side_that_breaks_after_its_own_end_is_named_when_it_is_told_of_the_other(
+async def test_a_side_that_has_ended_and_closed_need_not_hear_the_others_last_words(amount: int, broken: str) -> None:
+    other = "target" if broken == "client" else "client"
+    async with tunnel() as one:
+        await one.carry(amount)
+        await one.end(broken)
+        one.far[broken].close()
+        one.far[other].send(b"last words")  # answered by a reset
+        await until(lambda: amount + 10 in {one.traffic.up, one.traffic.down})
+        one.far[other].shutdown(socket.SHUT_WR)
+        assert await one.ending is Ending.COMPLETED
+
+
+@AMOUNTS
+@SIDES
+async def test_a_side_that_breaks_after_its_own_end_is_named_when_more_than_last_words_are_sent(
     amount: int, broken: str
 ) -> None:
     other = "target" if broken == "client" else "client"
@@ -103,7 +117,7 @@ async def test_a_side_that_breaks_after_its_own_end_is_named_when_it_is_told_of_
         await one.carry(amount)
         await one.end(broken)
         one.reset(broken)
-        one.far[other].shutdown(socket.SHUT_WR)
+        one.far[other].send(b"not the last")
         assert await one.ending is RESETS[broken]
 
 
