@@ -10,7 +10,7 @@ from arcgate.agent.proxy_credentials import ProxyCredentials
 from arcgate.core.errors import ArcgateError, StateError
 from arcgate.core.names import HostName, Target, parse_host
 from arcgate.core.urls import Url
-from arcgate.net.pac import LARGEST_FILE, MOST_NAMES, PacFile
+from arcgate.net.pac import LARGEST_FILE, MOST_NAMES, PacFile, own_address
 from arcgate.net.resolver import Resolver
 
 KEPT = 60.0
@@ -51,8 +51,9 @@ class AutomaticProxies:
 
     async def _ask(self, target: Target, resolver: Resolver) -> tuple[Url | None, ...]:
         known: dict[str, str | None] = {}
+        own = own_address()
         for _ in range(MOST_RUNS):
-            answer = await asyncio.to_thread(self.file.find, target, known)
+            answer = await asyncio.to_thread(self.file.find, target, known, own)
             wanted = [name for name in answer.missing if name not in known]
             if not wanted:
                 return answer.choices

@@ -86,7 +86,7 @@ def store_credentials(file: Path, proxies: Iterable[Url]) -> None:
 def _parse(file: Path, content: bytes) -> dict[str, tuple[str, str]]:
     found: dict[str, tuple[str, str]] = {}
     try:
-        lines = content.decode().splitlines()
+        lines = content.decode("utf-8-sig").splitlines()
     except UnicodeDecodeError:
         raise _unusable(file, "it is not UTF-8", "Write it as UTF-8.") from None
     for number, line in enumerate(lines, 1):

@@ -4,6 +4,7 @@ What enterprise proxies want beyond a CONNECT is in `net.enterprise_proxies`.
 """
 
 import asyncio
+import contextlib
 import errno
 import os
 import re
@@ -11,6 +12,8 @@ import socket
 import ssl
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+
+import h11
 
 from arcgate.core.errors import Hop, HopError
 from arcgate.core.names import Address, Target
@@ -20,7 +23,7 @@ from arcgate.net.streams import ByteStream, PrefixedStream, SocketStream, Stream
 from arcgate.net.tasks import cancel
 from arcgate.net.tls import TlsStream, describe_failure
 from arcgate.wire.connect import Refusal, format_connect, parse_refusal
-from arcgate.wire.heads import Fields, HeadError, ResponseHead, ResponseReader
+from arcgate.wire.heads import Fields, HeadError, ResponseHead, ResponseReader, format_fields
 
 STAGGER = 0.25
 """Seconds before the next address is tried beside a slow one (RFC 8305 section 5)."""
@@ -30,6 +33,11 @@ REFUSAL_TIMEOUT = 2
 
 LARGEST_REFUSAL = 16 * 1024
 """Bytes of a refused CONNECT's body that are read for its explanation."""
+
+LARGEST_PAGE = 1024 * 1024
+"""Bytes of a 407's body that are passed over, so that authentication can go on with the same connection."""
+
+PROXY_AUTHENTICATION_REQUIRED = 407
 
 _LENGTH = re.compile(r"[0-9]{1,9}\Z")
 
@@ -230,6 +238,8 @@ class ConnectAnswer:
     body: bytes
     has_body: bool = True
     """False for answers to HEAD, whatever their length field says."""
+    is_whole: bool = False
+    """Whether nothing of it is still to come."""
 
     @property
     def status(self) -> int:
@@ -250,8 +260,8 @@ class ConnectAnswer:
     def keeps_connection(self) -> bool:
         """Whether another request may follow on the connection: nothing of this answer is still to come."""
         options = f"{self.head.first('connection')},{self.head.first('proxy-connection')}".lower()
-        length = self.head.first("content-length") if self.has_body else "0"
-        return "close" not in options and _LENGTH.match(length) is not None and int(length) == len(self.body)
+        is_kept = "keep-alive" in options if self.head.minor_version == 0 else "close" not in options
+        return is_kept and self.is_whole
 
 
 async def ask(
@@ -265,8 +275,10 @@ async def ask(
             while (head := reader.feed(await _receive(stream))) is None:
                 pass
             if 200 <= head.status < 300 or not has_body:
-                return ConnectAnswer(head, reader.rest, has_body)
-            return ConnectAnswer(head, await _read_body(stream, reader.rest, head))
+                return ConnectAnswer(head, reader.rest, has_body, is_whole=not reader.rest)
+            page = Page(head)
+            await _read_page(stream, reader.rest, page)
+            return ConnectAnswer(head, page.beginning, is_whole=page.is_whole)
     except TimeoutError:
         raise no_answer(hop, via, f"no answer to {what} in {timeout:g} s") from None
     except (StreamReset, HeadError) as error:
@@ -280,16 +292,50 @@ async def _receive(stream: ByteStream) -> bytes:
     return data
 
 
-async def _read_body(stream: ByteStream, body: bytes, head: ResponseHead) -> bytes:
+async def _read_page(stream: ByteStream, data: bytes, page: "Page") -> None:
     # A proxy that keeps the connection for the next try doesn't end it after the body.
-    wanted = min(content_length(head), LARGEST_REFUSAL)
-    try:
+    with contextlib.suppress(TimeoutError, StreamReset):  # what has come is enough
         async with asyncio.timeout(REFUSAL_TIMEOUT):
-            while len(body) < wanted and (data := await stream.receive()):
-                body += data
-    except (TimeoutError, StreamReset):
-        pass  # what has come is enough
-    return body
+            while page.take(data) and (data := await stream.receive()):
+                pass
+
+
+class Page:
+    """The body of a refusal: its beginning is kept; all of it must have come before another request may follow."""
+
+    def __init__(self, head: ResponseHead) -> None:
+        # Only after a 407 is there another request.
+        self._most = LARGEST_PAGE if head.status == PROXY_AUTHENTICATION_REQUIRED else LARGEST_REFUSAL
+        self._taken = 0
+        self._reader = h11.Connection(h11.CLIENT)
+        self._reader.send(h11.Request(method="GET", target="/", headers=[("Host", "proxy")]))
+        self._reader.send(h11.EndOfMessage())
+        self._reader.receive_data(b"HTTP/1.1 407 \r\n" + format_fields(_framing(head)) + b"\r\n")
+        self.beginning = b""
+        self.is_whole = False
+
+    def take(self, data: bytes) -> bool:
+        """Take what has come; say whether more is wanted."""
+        self._taken += len(data)
+        if data:
+            self._reader.receive_data(data)
+        try:
+            while (event := self._reader.next_event()) is not h11.NEED_DATA:
+                if isinstance(event, h11.Data):
+                    self.beginning = (self.beginning + bytes(event.data))[:LARGEST_REFUSAL]
+                elif isinstance(event, h11.EndOfMessage):
+                    self.is_whole = not self._reader.trailing_data[0]
+                    return False
+        except h11.RemoteProtocolError:
+            return False
+        return self._taken < self._most
+
+
+def _framing(head: ResponseHead) -> Fields:
+    if head.first("transfer-encoding").lower() == "chunked":
+        return (("Transfer-Encoding", "chunked"),)
+    length = head.first("content-length")
+    return (("Content-Length", length),) if _LENGTH.match(length) else ()
 
 
 def content_length(head: ResponseHead) -> int:

@@ -4,8 +4,10 @@ The engine (QuickJS) has no files, no network and no clock but the time of day. 
 looked up by our own resolver between two runs.
 """
 
+import contextlib
 import json
 import re
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
@@ -23,8 +25,10 @@ TIME = 0.5
 MOST_NAMES = 32
 """Names that one question may have resolved."""
 MOST_CHOICES = 16
+_ELSEWHERE = ("192.0.2.1", "10.0.0.0", "172.16.0.0", "192.168.0.0")
+"""By the default route, or one of a private network where there is none."""
 
-_CHOICE = re.compile(r"[ \t]*(?P<kind>[A-Za-z0-9]{1,10})(?:[ \t]+(?P<place>[A-Za-z0-9._:\[\]-]{1,300}))?[ \t]*\Z")
+_CHOICE = re.compile(r"(?P<kind>[A-Za-z0-9]{1,10})(?:[ \t]+(?P<place>[A-Za-z0-9._:\[\]-]{1,300}))?\Z")
 _SCHEMES = {"PROXY": "http", "HTTP": "http", "HTTPS": "https"}
 
 
@@ -42,6 +46,8 @@ class PacFile:
     def __init__(self, script: str) -> None:
         if len(script) > LARGEST_FILE:
             raise _unusable("it is too large", "Make it smaller: a thousand rules are some 100 KB.")
+        if "\0" in script:
+            raise _unusable("it holds NUL characters", "Save it as UTF-8; it may be UTF-16.")
         self._script = script
         self._ask('typeof FindProxyForURL === "function" ? "" : (function () { throw "no FindProxyForURL" })()')
 
@@ -78,7 +84,7 @@ def parse_choices(answer: str) -> tuple[Url | None, ...]:
     """Return the proxies that FindProxyForURL's answer names; raises StateError when it names none that we can use."""
     choices: list[Url | None] = []
     for part in answer.split(";")[:MOST_CHOICES]:
-        match = _CHOICE.match(part)
+        match = _CHOICE.match(part.strip())
         if match is None:
             continue
         kind = match["kind"].upper()
@@ -92,6 +98,15 @@ def parse_choices(answer: str) -> tuple[Url | None, ...]:
     if not choices:
         raise _unusable(f"it answers {answer[:100]!a}", "We take PROXY, HTTPS and DIRECT; SOCKS is not supported.")
     return tuple(choices)
+
+
+def own_address() -> str:
+    """Return the IPv4 address that this machine shows to others, 127.0.0.1 without a network; nothing is sent."""
+    for place in _ELSEWHERE:
+        with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+            asking.connect((place, 9))
+            return str(asking.getsockname()[0])
+    return "127.0.0.1"
 
 
 def _library() -> str:

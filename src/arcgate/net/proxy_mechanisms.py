@@ -3,6 +3,7 @@
 NTLM is pyspnego's own implementation in Python; Kerberos is the system's (`net.kerberos`).
 """
 
+import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -42,6 +43,10 @@ class ProxyAccess:
         return {scheme: maker for scheme, maker in makers.items() if scheme in self.schemes}
 
 
+_MALFORMED = (ValueError, LookupError, ArithmeticError, TypeError, AttributeError, struct.error)
+"""What pyspnego raises for malformed tokens of a proxy's, besides its own errors."""
+
+
 class Ntlm:
     """NTLM (version 2) with the URL's user and password, bare or within SPNEGO ('negotiate')."""
 
@@ -79,8 +84,7 @@ class Ntlm:
         self._tokens += 1
         try:
             return self._context.step(challenge or None) or b""
-        except (spnego.exceptions.SpnegoError, ValueError, IndexError) as error:
-            # Those that are no SpnegoError come from a malformed token of the proxy's.
+        except (spnego.exceptions.SpnegoError, *_MALFORMED) as error:
             raise MechanismError(_line(error), "Check what answers there for the proxy.") from None
 
 

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from arcgate.core.verdicts import Reason
 
 _REQUEST_LINE = re.compile(rb"(?P<method>[A-Z]{1,20}) (?P<target>[\x21-\x7e]{1,8192}) HTTP/1\.(?P<minor>[01])\Z")
-_STATUS_LINE = re.compile(rb"HTTP/1\.[01] (?P<status>[1-5][0-9]{2})(?: (?P<phrase>[\t\x20-\x7e\x80-\xff]*))?\Z")
+_STATUS_LINE = re.compile(
+    rb"HTTP/1\.(?P<minor>[01]) (?P<status>[1-5][0-9]{2})(?: (?P<phrase>[\t\x20-\x7e\x80-\xff]*))?\Z"
+)
 _FIELD = re.compile(rb"(?P<name>[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}):[ \t]*(?P<value>[\t\x20-\x7e\x80-\xff]*)\Z")
 _REQUEST_START = re.compile(rb"(?:[A-Z]{1,20}(?: |\Z)|\Z)")
 _RESPONSE_START = b"HTTP/1."
@@ -61,6 +63,7 @@ class ResponseHead:
     status: int
     phrase: str
     fields: Fields
+    minor_version: int = 1
 
     def first(self, name: str) -> str:
         """Return a field's first value, or an empty string."""
@@ -153,7 +156,8 @@ class ResponseReader(_HeadReader):
             match = self._check_first_line(lines[0])
             status = int(match["status"])
             if status >= 200 or status == SWITCHING_PROTOCOLS:
-                return ResponseHead(status, (match["phrase"] or b"").decode("latin-1"), _parse_fields(lines[1:]))
+                phrase = (match["phrase"] or b"").decode("latin-1")
+                return ResponseHead(status, phrase, _parse_fields(lines[1:]), match["minor"][0] - ord("0"))
             self._buffer, self._first_line_is_good = bytearray(), False
             data = self.rest
         return None

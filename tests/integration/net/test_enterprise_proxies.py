@@ -82,7 +82,7 @@ class NtlmServer:
 
     def __init__(self, keeps: bool = True) -> None:
         self._context: spnego.ContextProxy | None = None
-        self._more = "" if keeps else "Connection: close\r\n"
+        self.more = "" if keeps else "Connection: close\r\n"
 
     def answer(self, head: RequestHead) -> bytes:
         given = head.all("proxy-authorization")
@@ -97,7 +97,7 @@ class NtlmServer:
         except spnego.exceptions.SpnegoError:
             return answer_407("NTLM", "Basic realm=x")
         if not self._context.complete:
-            return answer_407(f"NTLM {base64.b64encode(out or b'').decode()}", more=self._more)
+            return answer_407(f"NTLM {base64.b64encode(out or b'').decode()}", more=self.more)
         return b"HTTP/1.1 200 OK\r\n\r\n"
 
 
@@ -286,3 +286,57 @@ async def test_a_refusal_is_the_answer_of_a_proxy_that_works() -> None:
     with pytest.raises(HopError):
         await EnterpriseProxies().first_working((FIRST, SECOND), take)
     assert asked == [FIRST]
+
+
+def chunked(body: bytes) -> bytes:
+    half = len(body) // 2
+    return (
+        b"".join(b"%x;a=b\r\n%b\r\n" % (len(one), one) for one in (body[:half], body[half:]) if one)
+        + b"0\r\nX: y\r\n\r\n"
+    )
+
+
+def with_page(answer: bytes, length: int, *, is_chunked: bool) -> bytes:
+    """Return the 407 with another page."""
+    head, _, _ = answer.partition(b"Content-Length")
+    page = b"x" * length
+    if is_chunked:
+        return head + b"Transfer-Encoding: chunked\r\n\r\n" + chunked(page)
+    return head + b"Content-Length: %d\r\n\r\n" % length + page
+
+
+@pytest.mark.usefixtures("ntlm_users")
+@pytest.mark.parametrize(("length", "is_chunked"), [(0, True), (900, True), (300_000, False), (300_000, True)])
+async def test_no_page_of_a_proxy_disturbs_ntlm(length: int, is_chunked: bool) -> None:
+    server = NtlmServer()
+
+    def answer(head: RequestHead) -> bytes:
+        whole = server.answer(head)
+        return with_page(whole, length, is_chunked=is_chunked) if b" 407 " in whole else whole
+
+    async with proxy_that(answer) as proxy:
+        await tunnel(EnterpriseProxies(), proxy, "http://CORP%5Cuser:hunter2secret@proxy.example")
+    assert proxy.connections == 2
+
+
+async def test_the_end_of_a_chunked_page_is_seen_and_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("arcgate.net.dialer.REFUSAL_TIMEOUT", 3600)
+    async with proxy_that(lambda head: with_page(answer_407("Digest"), 5, is_chunked=True)) as proxy:
+        assert "(digest)" in (await failure(proxy, CLEAR)).sentence
+
+
+@pytest.mark.usefixtures("ntlm_users")
+@pytest.mark.parametrize(("more", "keeps"), [("", False), ("Proxy-Connection: Keep-Alive\r\n", True)])
+async def test_http_1_0_keeps_a_connection_only_when_it_says_so(more: str, keeps: bool) -> None:
+    server = NtlmServer()
+    server.more = more
+
+    def answer(head: RequestHead) -> bytes:
+        return server.answer(head).replace(b"HTTP/1.1", b"HTTP/1.0")
+
+    async with proxy_that(answer) as proxy:
+        if keeps:
+            await tunnel(EnterpriseProxies(), proxy, "http://CORP%5Cuser:hunter2secret@proxy.example")
+        else:
+            error = await failure(proxy, "http://CORP%5Cuser:hunter2secret@proxy.example")
+            assert "in the middle of the authentication" in error.sentence

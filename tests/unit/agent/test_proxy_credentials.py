@@ -80,3 +80,8 @@ def test_the_setting_goes_before_systemds_file_and_that_before_our_own(tmp_path:
     (tmp_path / "proxy-credentials").write_text("u:p")
     assert credentials_file(paths, "", systemd) == tmp_path / "proxy-credentials"
     assert credentials_file(paths, "/etc/own", systemd) == Path("/etc/own")
+
+
+def test_a_mark_of_windows_editors_is_no_part_of_the_user(tmp_path: Path) -> None:
+    file = written(tmp_path, "\ufeffCORP\\user:password\r\n")
+    assert pair(read_credentials(file, must_exist=True).complete(ONE)) == ("CORP\\user", "password")

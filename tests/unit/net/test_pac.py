@@ -95,3 +95,23 @@ def test_one_run_leaves_nothing_for_the_next() -> None:
 @pytest.mark.parametrize("text", ["PROXY", "PROXY a:99999", "PROXY a b", "\n", "PROXY a:1\nPROXY b:1", "NONSENSE"])
 def test_choices_that_mean_nothing_are_passed_over(text: str) -> None:
     assert parse_choices(f"{text}; DIRECT") == (None,)
+
+
+def test_choices_may_stand_on_lines_of_their_own() -> None:
+    assert answer('return "\\n PROXY one:1;\\r\\n PROXY two:2 ;\\n DIRECT\\n"') == [
+        "http://one:1",
+        "http://two:2",
+        "DIRECT",
+    ]
+
+
+def test_a_file_in_another_encoding_is_said_to_be_one() -> None:
+    text = 'function FindProxyForURL(url, host) { return "DIRECT" }'.encode("utf-16-le").decode("utf-8", "replace")
+    with pytest.raises(StateError) as caught:
+        PacFile(text)
+    assert "UTF-8" in caught.value.remedy
+
+
+def test_a_file_may_ask_for_the_address_of_the_machine() -> None:
+    file = PacFile('function FindProxyForURL(url, host) { return "PROXY " + myIpAddress() + ":1" }')
+    assert [str(one) for one in file.find(TARGET, {}, "10.7.7.7").choices] == ["http://10.7.7.7:1"]

@@ -189,3 +189,14 @@ def test_a_remembered_scheme_that_can_not_begin_is_no_failure_yet() -> None:
 
 def test_a_scheme_that_is_not_allowed_any_more_is_forgotten() -> None:
     assert Authentication({}, Scheme.BASIC).first() == ()
+
+
+@pytest.mark.parametrize("value", ['"' + '\\"' * 23_000, '"\\' * 15_000, '"a' * 20_000, "a=" * 20_000, "," * 40_000])
+def test_a_hostile_field_takes_no_longer_than_its_length_lets_expect(value: str) -> None:
+    # Quadratic time would be minutes, which the time limit of a test doesn't give.
+    for _ in range(20):
+        parse_challenges(refusal(value))
+
+
+def test_what_follows_a_quotation_that_never_ends_belongs_to_it() -> None:
+    assert [one.scheme for one in parse_challenges(refusal('Basic realm="x, NTLM, Negotiate'))] == ["basic"]
