@@ -20,8 +20,8 @@ LONGEST_TOKEN = 48 * 1024
 """Characters of a proxy's token; Kerberos tickets with many groups have some 10 000."""
 
 _SCHEME = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9_-]{0,31})(?:[ \t]+(?P<token>[A-Za-z0-9+/]+={0,2}))?[ \t]*\Z")
-# Commas part challenges and the parameters of one; those in quotes part nothing. A quotation that never ends goes to the
-# end, and nothing is read twice: the time grows with the length alone.
+# Commas part challenges and the parameters of one; those in quotes part nothing. One that never ends takes all
+# that follows. Nothing is read twice, so that the time grows with the length alone.
 _PART = re.compile(r'(?:[^,"]++|"(?:[^"\\]++|\\.?)*+(?:"|\Z))++')
 _SHOWN = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,31}")
 _PARAMETER = re.compile(r"[A-Za-z0-9_-]+[ \t]*=[ \t]*[^=]")

@@ -106,6 +106,16 @@ async def test_an_answer_holds_for_a_while_and_has_the_credentials() -> None:
     assert resolver.asked == [APP] * 2
 
 
+async def test_a_file_learns_the_address_that_the_machine_shows_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("arcgate.agent.automatic_proxies.own_address", lambda: "10.7.7.7")
+    file = PacFile(
+        'function FindProxyForURL() { return isInNet(myIpAddress(), "10.7.0.0", "255.255.0.0") '
+        '? "PROXY near:1" : "PROXY far:1" }'
+    )
+    found = await AutomaticProxies(file, Path("/proxy.pac")).choices(parse_target("a.example:443"), TableResolver())
+    assert [str(one) for one in found] == ["http://near:1"]
+
+
 async def test_a_file_that_never_knows_enough_is_given_up() -> None:
     script = "function FindProxyForURL(u, h) { for (var i = 0; i < 100; i++) dnsResolve('n' + i); return 'DIRECT' }"
     with pytest.raises(StateError, match="can't be used"):

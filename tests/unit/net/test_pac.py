@@ -1,10 +1,12 @@
 """PAC files: what they answer, what they may ask, and what they can't do."""
 
+from ipaddress import IPv4Address
+
 import pytest
 
 from arcgate.core.errors import StateError
 from arcgate.core.names import parse_target
-from arcgate.net.pac import PacAnswer, PacFile, parse_choices
+from arcgate.net.pac import PacAnswer, PacFile, own_address, parse_choices
 
 TARGET = parse_target("app.corp.example:443")
 
@@ -115,3 +117,7 @@ def test_a_file_in_another_encoding_is_said_to_be_one() -> None:
 def test_a_file_may_ask_for_the_address_of_the_machine() -> None:
     file = PacFile('function FindProxyForURL(url, host) { return "PROXY " + myIpAddress() + ":1" }')
     assert [str(one) for one in file.find(TARGET, {}, "10.7.7.7").choices] == ["http://10.7.7.7:1"]
+
+
+def test_the_address_of_the_machine_is_one() -> None:
+    assert IPv4Address(own_address()) != IPv4Address("0.0.0.0")
