@@ -9,7 +9,7 @@ from arcgate.core.addresses import NEVER_A_TARGET, AddressClass, classify
 from arcgate.core.errors import Hop, HopError
 from arcgate.core.names import Address, Target
 from arcgate.core.urls import Url
-from arcgate.net.dialer import dial, start_tls
+from arcgate.net.dialer import CertificateRefused, dial, start_tls
 from arcgate.net.enterprise_proxies import NOT_WORKING, EnterpriseProxies, ReadyProxy
 from arcgate.net.resolver import Resolver
 from arcgate.net.streams import ByteStream, SocketStream
@@ -69,8 +69,10 @@ class Hops:
             return await start_tls(
                 stream, context, str(proxy.target.host), surroundings.timeouts.handshake, hop=Hop.PROXY
             )
-        except BaseException:
+        except BaseException as error:
             await stream.close()
+            if isinstance(error, CertificateRefused):
+                error.remedy = _TRUST_PROXY
             raise
 
     async def by_proxy(self, proxy: Url, target: Target, surroundings: Surroundings) -> ByteStream:
@@ -128,6 +130,12 @@ class Hops:
         if proxy is not None:
             return await self.by_proxy(proxy, target, surroundings)
         return await self.dial(target, surroundings)
+
+
+_TRUST_PROXY = (
+    "Check that proxy.url has the name in the proxy's certificate. If its authority is private, put it into the "
+    "system's trust store (update-ca-certificates, update-ca-trust) and restart the services."
+)
 
 
 def _is_forbidden(address: Address, target: Target, surroundings: Surroundings) -> bool:

@@ -90,6 +90,13 @@ class Surroundings:
             return None
         return GatewayPlace(HostName(goal.gateway_host), goal.gateway_port, self.gateway_address)
 
+    @property
+    def proxy_name(self) -> str:
+        """What people call the enterprise proxy: its URL, or the PAC file; empty for none."""
+        if self.automatic is not None:
+            return f"PAC file {self.automatic.place}"
+        return self.proxy.origin if self.proxy is not None else ""
+
     def is_control(self, target: Target) -> bool:
         """Whether the target is one of the cloud's control hosts."""
         return any(pattern.matches(target) for pattern in (*self.control, *self.routing.goal.control))

@@ -164,7 +164,7 @@ def _report(now: Surroundings, rows: tuple[Row, ...], paths: AgentPaths, notes: 
     running = "running" if is_running(paths.arcproxyd_lock) else "not running"
     return Report(
         "gateway" if uses_gateway else now.routing.connection_type,
-        now.proxy.origin if now.proxy is not None else "",
+        now.proxy_name,
         f"https://{gateway.name}" if gateway is not None else "",
         rows,
         running if uses_gateway else "",

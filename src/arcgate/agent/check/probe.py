@@ -94,7 +94,7 @@ class Probe:
             tuple(trace.hops),
             any(classify(one) in _PRIVATE for one in trace.addresses) if trace.addresses else None,
             trace.tls,
-            path.proxy.origin if path.proxy is not None else "",
+            trace.proxy,
             path.gateway.name if path.gateway is not None else "",
             trace.inspected_by,
         )
@@ -173,12 +173,14 @@ class Probe:
     async def _reach(
         self, target: Target, proxy: Url | None, trace: Trace, opened: AsyncExitStack, *, is_endpoint: bool
     ) -> ByteStream:
-        if proxy is not None:
+        trace.at = Hop.PROXY
+        if proxy is not None and (chosen := await self._chosen(proxy, target)) is not None:
+            trace.proxy = chosen.origin
             async with trace.hop(Hop.PROXY):
                 with _blaming_authentication():
                     tunnel = await self.hops.by_proxy(proxy, target, self.now)
                 opened.push_async_callback(tunnel.close)
-            if proxy.user:
+            if chosen.user:
                 trace.add(Outcome.PASSED, Hop.PROXY_AUTHENTICATION)
             return tunnel
         async with trace.hop(Hop.DNS):
@@ -189,6 +191,12 @@ class Probe:
             direct = await dial(addresses, target.port, self.now.timeouts.dial)
         opened.push_async_callback(direct.close)
         return direct
+
+    async def _chosen(self, proxy: Url, target: Target) -> Url | None:
+        """Return the first proxy on the way to the target, None where a PAC file wants a direct connection."""
+        if self.now.automatic is None:
+            return proxy
+        return (await self.now.automatic.choices(target, self.hops.resolver))[0]
 
     async def _nested_connect(self, carrier: Carrier, target: Target, gateway: GatewayPlace) -> ByteStream:
         channel, correlation_id = carrier.stream, new_correlation_id()

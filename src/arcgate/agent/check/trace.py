@@ -22,6 +22,8 @@ class Trace:
     addresses: list[Address] = field(default_factory=list)
     tls: str = ""
     inspected_by: str = ""
+    proxy: str = ""
+    """The enterprise proxy on the way: the first one that a PAC file names for it."""
 
     @asynccontextmanager
     async def hop(self, hop: Hop) -> AsyncIterator[None]:

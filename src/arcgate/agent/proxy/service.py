@@ -176,7 +176,7 @@ class ArcProxyService:
             goal_revision=now.routing.goal.revision,
             gateway=now.gateway.name if now.gateway else "",
             uses_gateway=now.routing.uses_gateway,
-            enterprise_proxy=now.proxy.origin if now.proxy else "",
+            enterprise_proxy=now.proxy_name,
         )
         try:
             write_arcproxy_state(self._paths, state)

@@ -185,6 +185,49 @@ async def test_an_enterprise_proxy_that_refuses_is_named(
     assert words in text
 
 
+async def test_a_pac_file_is_named_and_each_row_shows_what_it_chose(
+    machine: AgentMachine, gateway: FakeGateway, tmp_path: Path
+) -> None:
+    file = tmp_path / "proxy.pac"
+    async with fake_proxy() as proxy:
+        for choice, proxied in ((f"PROXY 127.0.0.1:{proxy.port}", True), ("DIRECT", False)):
+            file.write_text(f'function FindProxyForURL() {{ return "{choice}" }}')
+            machine.set(proxy_pac=str(file))
+            report = await _check(machine)
+            assert report.exit_code == 0, report.lines()
+            assert report.upstream_proxy == f"PAC file {file}"
+            row = _row(report, "management.arcgate.test")
+            assert row.proxy == (proxy.url if proxied else "")
+            assert (Hop.PROXY in {one.hop for one in row.hops}) is proxied
+            assert (Hop.TCP in {one.hop for one in row.hops}) is not proxied
+
+
+async def test_a_pac_file_that_fails_is_a_failure_of_the_proxys_hop(
+    machine: AgentMachine, gateway: FakeGateway, tmp_path: Path
+) -> None:
+    file = tmp_path / "proxy.pac"
+    file.write_text("function FindProxyForURL(url, host) { return missing(host) }")
+    machine.set(proxy_pac=str(file))
+    hop, text = _only_failure(await _check(machine))
+    assert hop is Hop.PROXY
+    assert "missing" in text
+
+
+async def test_an_https_proxy_whose_certificate_is_not_trusted_is_told_how_to_be(
+    machine: AgentMachine, gateway: FakeGateway, authority: Authority
+) -> None:
+    stranger = trustme.CA()
+    leaf = stranger.issue_cert("127.0.0.1")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    leaf.configure_cert(context)
+    async with target(ControlPlane(context)) as port:
+        machine.set(proxy_url=f"https://127.0.0.1:{port}")
+        hop, text = _only_failure(await _check(machine))
+    assert hop is Hop.PROXY
+    assert "update-ca-certificates" in text
+    assert "exempt this name" not in text
+
+
 async def test_an_enterprise_proxy_that_is_down_is_named(machine: AgentMachine, gateway: FakeGateway) -> None:
     machine.set(proxy_url=f"http://127.0.0.1:{closed_port()}")
     hop, text = _only_failure(await _check(machine))
