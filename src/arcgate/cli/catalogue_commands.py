@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from arcgate.cli.output import Columns, at, output_option, show_list
+from arcgate.cli.regular_file import Unreadable, read_regular_file
 from arcgate.core.catalogue import Catalogue, parse_catalogue, shipped_catalogue, shipped_texts
 from arcgate.core.catalogue.difference import difference
 from arcgate.core.catalogue.lint import Fault, lint_catalogue
@@ -17,6 +18,9 @@ from arcgate.net.files import write_file
 from arcgate.wire.catalogue_bundle import make_bundle, open_bundle, read_private_key, read_public_key
 
 _FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
+LARGEST_FILE = 64 * 1024 * 1024
+"""Bytes of a file of a catalogue."""
+
 _FINDINGS: Columns = {"FAULT": at("fault"), "IN": at("group"), "RULE": at("rule"), "WHY": at("message")}
 _NAMES: Columns = {
     "NAME": at("name"),
@@ -63,7 +67,7 @@ def lint(files: tuple[Path, ...], strict: bool, form: str | None) -> None:
     from publicsuffixlist import PublicSuffixList
 
     suffixes = PublicSuffixList()
-    catalogue = _read(files) if files else shipped_catalogue()
+    catalogue = parse_catalogue(*map(_text, files)) if files else shipped_catalogue()
     found = lint_catalogue(catalogue, lambda name: suffixes.publicsuffix(name) == name)
     rows = [{"fault": str(one.fault), "group": one.group, "rule": one.rule, "message": one.message} for one in found]
     show_list(rows, form, _FINDINGS)
@@ -93,7 +97,7 @@ def diff(old: Path, new: Path) -> None:
 @click.option("--note", default="", help="What it is, for those who verify it.")
 def bundle(files: tuple[Path, ...], key_file: Path, out: Path, note: str) -> None:
     """Sign TOML files, the shipped catalogue's without any, as a bundle that servers can load."""
-    texts = tuple(file.read_text(encoding="utf-8") for file in files) if files else shipped_texts()
+    texts = tuple(_text(file) for file in files) if files else shipped_texts()
     catalogue = parse_catalogue(*texts)
     made = datetime.now(UTC).isoformat(timespec="seconds")
     provenance = {"source": catalogue.source, "edition": catalogue.edition, "made": made, "note": note}
@@ -118,18 +122,20 @@ def verify(file: Path, keys: tuple[Path, ...]) -> None:
         click.echo(f"{name + ':':<28}{value}")
 
 
-def _read(files: tuple[Path, ...]) -> Catalogue:
+def _text(file: Path) -> str:
     try:
-        return parse_catalogue(*(file.read_text(encoding="utf-8") for file in files))
-    except ValueError as error:
-        raise InputError("CATALOGUE_INVALID", "The catalogue can't be read.", cause=str(error)) from None
+        return read_regular_file(file, LARGEST_FILE).data.decode()
+    except Unreadable as error:
+        raise InputError("CATALOGUE_INVALID", "The catalogue can't be read.", cause=f"{file} {error}") from None
+    except UnicodeDecodeError:
+        raise InputError("CATALOGUE_INVALID", f"{file} is no text in UTF-8.", remedy="Name files of TOML.") from None
 
 
 def _read_any(file: Path) -> Catalogue:
     """Return the catalogue of a TOML file, or of a bundle whoever signed it: it is only looked at."""
     if file.suffix == ".toml":
-        return _read((file,))
+        return parse_catalogue(_text(file))
     try:
-        return parse_catalogue(*json.loads(json.loads(file.read_bytes())["content"])["texts"])
-    except (ValueError, KeyError, TypeError) as error:
+        return parse_catalogue(*json.loads(json.loads(_text(file))["content"])["texts"])
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError("BUNDLE_INVALID", f"{file} is no bundle of a catalogue.", cause=str(error)) from None

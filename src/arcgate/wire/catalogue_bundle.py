@@ -40,7 +40,7 @@ class Bundle:
 
     @property
     def catalogue(self) -> Catalogue:
-        """The catalogue; raises InputError or TOMLDecodeError."""
+        """The catalogue; raises InputError."""
         return parse_catalogue(*self.texts)
 
 
@@ -72,7 +72,7 @@ def read_public_key(pem: bytes) -> Ed25519PublicKey:
 
 
 def make_bundle(texts: Iterable[str], provenance: Mapping[str, Any], key: Ed25519PrivateKey) -> bytes:
-    """Return a signed bundle; raises InputError or TOMLDecodeError when the texts are no catalogue."""
+    """Return a signed bundle; raises InputError when the texts are no catalogue."""
     texts = list(texts)
     parse_catalogue(*texts)
     content = json.dumps({"texts": texts, "provenance": dict(provenance)}, sort_keys=True)

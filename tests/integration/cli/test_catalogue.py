@@ -48,6 +48,23 @@ def test_duplicates_of_a_file_fail_the_linter(tmp_path: Path) -> None:
     assert "duplicate" in result.stdout
 
 
+@pytest.mark.parametrize(
+    "content", [b"x =", b"\xff", b"x = " + b"[" * 100_000, b"", b"features = 1", b"features.x = 1", b"[source]"]
+)
+def test_what_is_no_catalogue_is_told_of(tmp_path: Path, content: bytes) -> None:
+    private, _ = keys(tmp_path)
+    file, other = tmp_path / "own.toml", tmp_path / "bundle.json"
+    file.write_bytes(content)
+    other.write_bytes(b"[" * 100_000)
+    told = [
+        run("lint", file),
+        run("bundle", file, "--key", private, "--out", tmp_path / "x"),
+        run("diff", file, file),
+        run("diff", other, other),
+    ]
+    assert all(isinstance(one.exception, InputError) for one in told), told
+
+
 def test_a_bundle_is_verified_by_its_key_and_compared_with_a_file(tmp_path: Path) -> None:
     private, public = keys(tmp_path)
     _, other = keys(tmp_path, "other")

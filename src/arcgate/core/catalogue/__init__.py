@@ -113,10 +113,10 @@ class Catalogue:
 def parse_catalogue(*texts: str) -> Catalogue:
     """Return the catalogue that TOML texts hold together.
 
-    Raises InputError (PATTERN_INVALID, CATALOGUE_INVALID) or TOMLDecodeError.
+    Raises InputError (PATTERN_INVALID, CATALOGUE_INVALID).
     """
-    document = _joined([tomllib.loads(text) for text in texts])
     try:
+        document = _joined([tomllib.loads(text) for text in texts])
         features = {name: _feature(name, body) for name, body in document["features"].items()}
         scenarios = {name: _scenario(name, body) for name, body in document["scenarios"].items()}
         placeholders = {
@@ -127,12 +127,19 @@ def parse_catalogue(*texts: str) -> Catalogue:
         catalogue = Catalogue(
             features, f"{source['title']} ({source['date']})", int(source.get("edition", 0)), scenarios, placeholders
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError("CATALOGUE_INVALID", "The catalogue can't be read.", cause=repr(error)) from None
+    except tomllib.TOMLDecodeError as error:
+        raise _unreadable(str(error)) from None
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise _unreadable(repr(error)) from None
     for scenario in scenarios.values():
         for value in ("any", "*"):  # whatever is filled in must make patterns: nodes have no way to refuse it
             catalogue.patterns_of(scenario, dict.fromkeys(placeholders, (value,)))
     return catalogue
+
+
+def _unreadable(cause: str) -> InputError:
+    remedy = "Write it as arcgate/core/catalogue/azure.toml is, with 'title', 'date' and 'edition' in [source]."
+    return InputError("CATALOGUE_INVALID", "The catalogue can't be read.", cause=cause, remedy=remedy)
 
 
 def _joined(documents: list[dict[str, Any]]) -> dict[str, Any]:
