@@ -74,8 +74,9 @@ class Keeper:
             except (ArcgateError, OSError) as error:
                 self._tell_failure(error)
                 pause = backoff.next()
-            except Exception:  # a defect of ours must not end the other extensions' care
+            except Exception as error:  # a defect of ours must not end the other extensions' care
                 _log.exception("an extension could not be dealt with", name=self.name)
+                self._tell_failure(error)
                 pause = backoff.next()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):
@@ -261,9 +262,9 @@ class Keeper:
             revision = self.wanted.goal.settings_revision
             self.world.board.show(refused(self._shown_name, revision, self.record, error.code, error.sentence))
 
-    def _tell_failure(self, error: ArcgateError | OSError) -> None:
+    def _tell_failure(self, error: Exception) -> None:
         if self.wanted is not None:
-            code, text = ("SystemError", str(error))
+            code, text = ("SystemError", str(error) or type(error).__name__)
             if isinstance(error, ArcgateError):
                 code, text = error.code, error.one_line()
             revision = self.wanted.goal.settings_revision

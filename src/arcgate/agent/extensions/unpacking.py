@@ -1,11 +1,11 @@
 """Unpacks a package of an extension: plain files below one folder, bounded in number and size, nothing else."""
 
+import errno
 import os
 import re
 import shutil
 import stat
 import zipfile
-import zlib
 from pathlib import Path, PurePosixPath
 
 from arcgate.core.errors import InputError
@@ -29,12 +29,14 @@ def unpack(archive: Path, folder: Path) -> None:
             places = _places(entries)
             for entry, place in zip(entries, places, strict=True):
                 _write(opened, entry, folder / place)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+    except (InputError, OSError) as error:
         shutil.rmtree(folder, ignore_errors=True)
-        raise _invalid(str(error)) from None
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
+        if isinstance(error, OSError) and error.errno in (None, errno.EEXIST, errno.EISDIR, errno.ENOTDIR):
+            raise _invalid(str(error)) from None  # of the content, not of this machine
         raise
+    except Exception as error:  # zipfile lets its decompressors' and decoders' own errors through
+        shutil.rmtree(folder, ignore_errors=True)
+        raise _invalid(str(error) or type(error).__name__) from None
 
 
 def _places(entries: list[zipfile.ZipInfo]) -> list[PurePosixPath]:

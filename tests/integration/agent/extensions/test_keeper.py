@@ -353,6 +353,18 @@ async def test_a_failure_that_is_not_the_handlers_is_told_and_tried_again(
         await cancel(task)
 
 
+async def test_a_defect_of_ours_is_told_too(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine.keeper.world, "source", lambda: 1 / 0)
+    machine.keeper.wanted = WantedExtension(ExtensionGoal("Job", "Contoso", "Backup", settings_revision=1))
+    task = spawn("keeper", machine.keeper.run())
+    try:
+        await until(lambda: machine.paths.extension_statuses.exists())
+        assert (machine.status.code, machine.status.state) == ("SystemError", ExtensionState.FAILED)
+        assert "division by zero" in machine.status.message
+    finally:
+        await cancel(task)
+
+
 async def test_an_interrupted_command_is_run_again_and_its_group_is_gone(machine: Machine) -> None:
     first = '[ "$1" = enable ] && [ ! -e "$HERE/../again" ]'
     machine.host.offer("1.0", f'{first} && {{ touch "$HERE/../again"; echo $$ >"$HERE/../child"; sleep 600; }}; true')
