@@ -277,6 +277,7 @@ class Onboarding:
 
 def _refused(error: ServiceRefusal, sentence: str, number: int = 42) -> AzcmError:
     remedies = {
+        400: "Correct what it names, and run the command again.",
         401: "Sign in again: the access token is invalid or has expired.",
         403: "Use an account with the role 'Azure Connected Machine Onboarding' on the resource group.",
         404: "Check subscription, resource group and gateway id.",

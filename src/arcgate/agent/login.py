@@ -44,18 +44,24 @@ class Credentials:
 async def get_token(http: HttpClient, cloud: Cloud, credentials: Credentials, tell: Callable[[str], None]) -> str:
     """Return an access token; `tell` shows the device code's message. Raises AzcmError 12, 16 or 41, or HopError."""
     if credentials.access_token:
-        return _checked(credentials.access_token)
+        return checked_token(credentials.access_token)
     scope = f"{cloud.resource_manager}//.default"
     if credentials.client_id:
         return await _by_secret(http, cloud, credentials, scope)
     if credentials.azure_cli is not None:
-        return _checked(await credentials.azure_cli.token(f"{cloud.resource_manager}/", credentials.tenant_id))
+        return checked_token(await credentials.azure_cli.token(f"{cloud.resource_manager}/", credentials.tenant_id))
     return await _by_device_code(http, cloud, credentials, scope, tell)
 
 
-def _checked(token: str) -> str:
+def checked_token(token: str) -> str:
+    """Return the access token; raises AzcmError 12 when no server could have made it."""
     if not token.isascii() or any(one.isspace() or not one.isprintable() for one in token):
-        raise AzcmError(12, "The access token can't be used.", cause="it holds characters that no token has")
+        raise AzcmError(
+            12,
+            "The access token can't be used.",
+            cause="it holds characters that no token has",
+            remedy="Get a new one, and give it whole.",
+        )
     return token
 
 
@@ -140,7 +146,7 @@ async def _post(http: HttpClient, url: str, form: dict[str, str]) -> Answer:
 def _token(answer: Answer) -> str | None:
     document = answer.json() if answer.is_success else None
     token = document.get("access_token") if isinstance(document, dict) else None
-    return _checked(token) if isinstance(token, str) and token else None
+    return checked_token(token) if isinstance(token, str) and token else None
 
 
 def _number(value: Any, default: float) -> float:

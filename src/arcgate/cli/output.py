@@ -21,6 +21,7 @@ Columns = Mapping[str, Callable[[Any], Any]]
 
 FORMATS = ("table", "json", "jsonl", "tsv")
 LONGEST_CELL = 120
+"""Characters of a table's cell. In every other form values come whole: programs read them."""
 
 
 def output_option(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -66,14 +67,14 @@ def render(rows: Sequence[Any], form: str, columns: Columns, *, single: bool = F
 
 
 def cell_text(value: Any) -> str:
-    """Return a value as one printable line."""
+    """Return a value as one printable line, whole."""
     if value is None:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, list):
-        return printable(" ".join(str(one) for one in value))
-    return printable(str(value))
+        value = " ".join(str(one) for one in value)
+    return printable(str(value), sys.maxsize)
 
 
 def render_table(headings: Sequence[str], cells: Sequence[Sequence[str]]) -> str:

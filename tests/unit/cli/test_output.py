@@ -29,6 +29,12 @@ def test_an_empty_list_is_empty_in_every_form() -> None:
     assert [render([], form, COLUMNS) for form in ("json", "jsonl", "tsv", "table")] == ["[]", "", "", "NAME  STATE"]
 
 
+def test_a_long_value_comes_whole_where_programs_read_it() -> None:
+    token = "ey" + 2000 * "x"
+    assert render([{"token": token}], "tsv", {"TOKEN": at("token")}) == token
+    assert token in render_csv(["TOKEN"], [[token]])
+
+
 def test_nobodys_name_steers_the_terminal() -> None:
     shown = render([{"name": "a\x1b[2Jb\nc\u202ed"}], "table", COLUMNS)
     assert "\x1b" not in shown

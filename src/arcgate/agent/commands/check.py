@@ -14,6 +14,7 @@ from arcgate.agent.commands.credentials import read_secret
 from arcgate.agent.commands.invocation import Invocation, common_flags, invocation
 from arcgate.agent.errors import AzcmError, as_azcm
 from arcgate.agent.http import client
+from arcgate.agent.login import checked_token
 from arcgate.agent.machine_key import now
 from arcgate.agent.state import read_identity
 from arcgate.agent.surroundings_watch import outbound_for_agent
@@ -110,7 +111,7 @@ def _advise(own: Invocation, hours: int, audit_token: str) -> None:
 
 
 def _read_audit(own: Invocation, since: datetime, file: Path) -> tuple[dict[Target, datetime], tuple[str, ...]]:
-    token = read_secret(file)
+    token = checked_token(read_secret(file))
     identity = read_identity(own.paths)
     if identity is None:
         return {}, ("The audit was not asked: this machine is not connected.",)

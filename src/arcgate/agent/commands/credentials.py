@@ -88,6 +88,17 @@ def read_credentials(
         )
     if certificate is not None:
         secret = ""
+    for flag, value in (
+        ("--tenant-id", tenant_id),
+        ("--user-tenant-id", user_tenant_id),
+        ("--service-principal-id", service_principal_id),
+        ("--service-principal-secret", secret),
+    ):
+        # What a shell hands over needs not be UTF-8.
+        if not value.isprintable():
+            raise AzcmError(
+                23, f"The value of {flag} holds characters that it can't have.", remedy="Give it as text in UTF-8."
+            )
     azure_cli = find_azure_cli(_without_secrets(own.environment)) if use_azcli else None
     return Credentials(user_tenant_id or tenant_id, access_token, service_principal_id, secret, certificate, azure_cli)
 

@@ -309,6 +309,28 @@ def test_a_certificate_goes_with_a_client_id_and_without_a_secret(azcmagent: Run
     assert both.code == 27
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("-i", "a\udcff", "-p", "s"),
+        ("-i", "app", "-p", "s\udcff"),
+        ("-t", "t\udcff"),
+        ("--user-tenant-id", "\udcff"),
+    ],
+)
+def test_what_is_no_text_is_azcm0023(azcmagent: Run, words: tuple[str, ...]) -> None:
+    result = azcmagent(*CONNECT, *words)
+    assert result.code == 23
+    assert "s\udcff" not in result.output
+
+
+def test_a_token_for_the_audit_that_is_none_is_azcm0012(azcmagent: Run, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("cut off…")
+    result = azcmagent("check", "--which-rules-may-go", "--audit-token", str(tmp_path / "token"))
+    assert result.code == 12
+    assert "Remedy: " in result.output
+
+
 def test_an_empty_secret_file_is_azcm0023(azcmagent: Run, tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("\n")
     assert azcmagent(*CONNECT, "-i", "app", "--service-principal-secret-file", str(tmp_path / "secret")).code == 23
