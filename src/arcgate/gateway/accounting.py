@@ -19,7 +19,10 @@ _NOT_SHARED = (
     *("event", "time", "reason", "detail", "resolvedAddress", "bytesUp", "bytesDown", "duration"),
     "handedOver",
 )
-"""Keys of a record that differ between a tunnel's start and its end."""
+"""Keys of a record that differ between a tunnel's start and its end, and stand behind the others."""
+
+_OWN_OF_START = b',"event":"start",'
+"""Where they begin in a start record; in a text the quotes would be escaped."""
 
 
 class Accounting:
@@ -29,24 +32,20 @@ class Accounting:
         self._spool = spool
         self._node = node
         self._clock = clock
-        self._started: dict[str, tuple[float, str]] = {}
 
     def start(self, tunnel: Tunnel) -> None:
         """Record that the tunnel is about to open; raises SpoolFull, and then it must not open."""
         record = self._record(Event.START, tunnel, tunnel.verdict.name, tunnel.verdict.reason, tunnel.verdict.detail)
         document = record.to_json()
-        # What start and end share is encoded once: the records are a good part of a small tunnel's cost.
-        shared = _encode({key: value for key, value in document.items() if key not in _NOT_SHARED})[1:-1]
         own = _encode({key: document[key] for key in _NOT_SHARED})[1:]
-        self._spool.append_line(Event.START, tunnel.id, f"{{{shared},{own}")
-        self._started[tunnel.id] = monotonic(), shared
+        self._spool.append_line(Event.START, tunnel.id, f"{_shared(document)},{own}")
+        tunnel.started = monotonic()
 
     def end(self, tunnel: Tunnel, reason: EndReason | str, detail: str = "") -> None:
         """Record the end of a tunnel that was started; does nothing for one that wasn't, or has ended."""
-        begun = self._started.pop(tunnel.id, None)
-        if begun is None:
+        started, tunnel.started = tunnel.started, None
+        if started is None:
             return
-        started, shared = begun
         own = _encode(
             {
                 "event": Event.END,
@@ -60,7 +59,13 @@ class Accounting:
                 "handedOver": tunnel.was_handed_over,
             }
         )
-        self._spool.append_line(Event.END, tunnel.id, f"{{{shared},{own[1:]}")
+        self._spool.append_line(Event.END, tunnel.id, f"{self._shared_of(tunnel)},{own[1:]}")
+
+    def _shared_of(self, tunnel: Tunnel) -> str:
+        """Return what the end shares with the start. It was encoded for that, and is a good part of a record's cost."""
+        if line := self._spool.start_of(tunnel.id):
+            return line[: line.rindex(_OWN_OF_START)].decode("ascii")
+        return _shared(self._record(Event.END, tunnel, tunnel.verdict.name, "", "").to_json())
 
     def refuse(self, tunnel: Tunnel, verdict: Verdict) -> Verdict:
         """Record a refusal; return the verdict to answer with, another one when nothing can be recorded."""
@@ -109,6 +114,11 @@ class Accounting:
             process=tunnel.process,
             **measured,
         )
+
+
+def _shared(document: dict[str, Any]) -> str:
+    """Return the beginning of a record that a tunnel's start and end have in common."""
+    return _encode({key: value for key, value in document.items() if key not in _NOT_SHARED})[:-1]
 
 
 @lru_cache(maxsize=10_000)

@@ -24,6 +24,9 @@ from arcgate.core.verdicts import EndReason
 SEGMENT_SIZE = 8 * 1024 * 1024
 """Bytes after which a new segment begins."""
 
+USUAL_LINE = 2048
+"""Bytes that a record has at most, as a rule."""
+
 SYNC_INTERVAL = 0.05
 """Seconds between syncs while records are coming."""
 
@@ -42,7 +45,8 @@ class Spool:
         self._segment_size = segment_size
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._lock = _lock(folder)
-        self._open: dict[str, str] = {}
+        self._open: dict[str, int] = {}
+        """Where in the segment the starts of open tunnels are. Their texts would be most of an idle tunnel's memory."""
         self._late: list[tuple[str, str]] = []
         """Ends that could not be written yet, with their tunnels' ids."""
         self._torn = False
@@ -51,6 +55,7 @@ class Spool:
         """Set while there may be records to send."""
         self._number = max(self._segments(), default=0)
         self._file = -1
+        self._end = 0
         self._size = 0
         self._begin_segment()
 
@@ -68,6 +73,16 @@ class Spool:
                 self._late.append((tunnel_id, line))
                 return
             raise SpoolFull(str(error)) from None
+
+    def start_of(self, tunnel_id: str) -> bytes | None:
+        """Return the start record of an open tunnel as it was written; None when it can't be read."""
+        place = self._open.get(tunnel_id)
+        if place is None:
+            return None
+        try:
+            return self._line_at(place).rstrip(b"\n")
+        except OSError:
+            return None
 
     def recover(self, now: str) -> int:
         """Write the missing ends of tunnels that an earlier process left open; return how many."""
@@ -131,35 +146,70 @@ class Spool:
             self._late.pop(0)
 
     def _write(self, event: Event, tunnel_id: str, line: str) -> None:
-        self._write_line(line)
+        place = self._write_line(line)
         if event is Event.START:
-            self._open[tunnel_id] = line
+            self._open[tunnel_id] = place
         elif event is Event.END:
             self._open.pop(tunnel_id, None)
         if self._size > self._segment_size:
-            self._begin_segment()
+            with contextlib.suppress(OSError):  # the record is written; this segment goes on, and the next one tries
+                self._begin_segment()
 
-    def _write_line(self, line: str) -> None:
+    def _write_line(self, line: str) -> int:
+        """Write a line; return where it begins."""
         # After a torn write the next record begins on a line of its own.
         data = (("\n" if self._torn else "") + line + "\n").encode("ascii")
+        place = self._end + self._torn
         self._torn = True
         written = os.write(self._file, data)
+        self._end += written
         if written < len(data):
             raise OSError(f"only {written} of {len(data)} bytes could be written")
         self._torn = False
         self._dirty = True
         self._size += len(data)
         self.news.set()
+        return place
+
+    def _line_at(self, place: int) -> bytes:
+        """Return the line that begins there; raises OSError."""
+        size = USUAL_LINE
+        while not (end := (piece := os.pread(self._file, size, place)).find(b"\n") + 1):
+            if len(piece) < size:
+                raise OSError("a line of the spool is cut")
+            size *= 2
+        return piece[:end]
 
     def _begin_segment(self) -> None:
+        """Go on in a new segment; raises OSError, and then the one before stays in use."""
         path = self._path(self._number + 1)
-        file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_TRUNC, 0o600)
+        try:
+            places, end = self._carry_starts(file)
+        except OSError:
+            os.close(file)
+            path.unlink(missing_ok=True)
+            raise
         if self._file >= 0:
             os.close(self._file)
-        self._file, self._number, self._size, self._torn = file, self._number + 1, 0, False
-        for line in list(self._open.values()):
-            self._write_line(line)
-        self._size = 0  # carried starts don't count, or many open tunnels would rotate for ever
+        self._file, self._number, self._torn = file, self._number + 1, False
+        # Carried starts don't count, or many open tunnels would rotate for ever.
+        self._open, self._end, self._size = places, end, 0
+        if end:
+            self._dirty = True
+            self.news.set()
+
+    def _carry_starts(self, file: int) -> tuple[dict[str, int], int]:
+        """Write the starts of open tunnels to a new segment; return where they are and where it ends."""
+        places: dict[str, int] = {}
+        end = 0
+        for tunnel_id, place in self._open.items():
+            line = self._line_at(place)
+            if os.write(file, line) < len(line):
+                raise OSError("a start could not be carried whole")
+            places[tunnel_id] = end
+            end += len(line)
+        return places, end
 
     def _path(self, number: int) -> Path:
         return self._folder / f"{number:08}.jsonl"

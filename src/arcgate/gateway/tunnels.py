@@ -40,6 +40,8 @@ class Tunnel:
     verdict: Verdict
     policy_revision: int
     address: Address | None = None
+    started: float | None = None
+    """When its start was recorded, by a steady clock; None before that and after its end."""
     traffic: Traffic = field(default_factory=Traffic)
     was_handed_over: bool = False
     end_detail: str = ""

@@ -170,6 +170,54 @@ def test_a_start_that_cannot_be_written_raises_and_an_end_is_kept_until_it_can(
     assert ids == [("t-1", Event.START), ("t-2", Event.START), ("t-1", Event.END), ("t-2", Event.END)]
 
 
+def test_the_start_of_an_open_tunnel_can_be_read_again_in_later_segments_and_behind_torn_lines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool = Spool(tmp_path, segment_size=2000)
+    text = "ü" * 300
+    long = replace(start(0), target=text, detail=text, rule=text, feature=text, machine=text, gateway=text)
+    spool.append(long)
+    real = os.write
+    with monkeypatch.context() as full:
+        full.setattr(os, "write", lambda descriptor, data: real(descriptor, data[:10]))
+        with pytest.raises(SpoolFull):
+            spool.append(start(1))
+    spool.append(start(2))
+    for number in range(3, 30):
+        spool.append(start(number))
+        spool.append(end(number))
+    assert len(list(tmp_path.glob("*.jsonl"))) > 3
+    for tunnel_id, record in (("t-0", long), ("t-2", start(2))):
+        line = spool.start_of(tunnel_id)
+        assert line is not None
+        assert AuditRecord.from_json(json.loads(line)) == record
+    assert spool.start_of("t-1") is spool.start_of("t-3") is None
+    spool.close()
+
+
+def test_a_new_segment_that_cannot_be_begun_leaves_the_one_before_in_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool = Spool(tmp_path, segment_size=2000)
+    spool.append(start(0))
+    with monkeypatch.context() as broken:
+        broken.setattr(Spool, "_carry_starts", refuse)
+        for number in range(1, 20):
+            spool.append(start(number))
+            spool.append(end(number))
+    assert [path.name for path in tmp_path.glob("*.jsonl")] == ["00000001.jsonl"]
+    spool.append(start(20))
+    assert len(list(tmp_path.glob("*.jsonl"))) == 2
+    line = spool.start_of("t-0")
+    assert line is not None
+    assert AuditRecord.from_json(json.loads(line)) == start(0)
+    spool.close()
+
+
+def refuse(_spool: Spool, _file: int) -> None:
+    raise OSError("no space left")
+
+
 def test_two_processes_cannot_share_a_spool(tmp_path: Path, spool: Spool) -> None:
     with pytest.raises(StateError, match="in use"):
         Spool(tmp_path / "spool")
