@@ -281,7 +281,7 @@ class GatewayNode:
         await until(lambda: len(self.records(event)) >= count)
         return self.records(event)[-1]
 
-    async def _open_control(self) -> ByteStream:
+    async def _open_control(self, _client: str) -> ByteStream:
         return await dial([ip_network("127.0.0.1").network_address], self.control_port, 2)
 
     def _cut_machine(self, machine: str) -> None:

@@ -17,6 +17,7 @@ from arcgate.core.configuration import Configuration
 from arcgate.core.errors import ConfigurationError, Place, StateError
 from arcgate.net.files import write_file
 from arcgate.net.listener import address_of, has_ipv6_loopback, listen
+from arcgate.net.local_sockets import listen_locally
 from arcgate.net.ticket_keys import SECRET_SIZE
 
 BIND_TRIES = 20
@@ -33,13 +34,17 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ServerPlan:
-    """Sockets, final configuration and children. In role `all` the control plane has a socket of its own."""
+    """Sockets, final configuration and children.
+
+    In role `all` the control plane has a socket of its own, and one by which the front door passes connections on.
+    """
 
     role: Role
     configuration: Configuration
     front: tuple[socket.socket, ...]
     control: tuple[socket.socket, ...]
     file: Path
+    passed_on: tuple[socket.socket, ...] = ()
 
     @property
     def addresses(self) -> list[str]:
@@ -51,27 +56,40 @@ class ServerPlan:
         if self.role is Role.GATEWAY:
             return None
         sockets = self.front if self.role is Role.CONTROL else self.control
-        return self._child("control", "control", sockets, ())
+        fronts = tuple(part for one in self.passed_on for part in ("--front-fd", str(one.fileno())))
+        return self._child("control", "control", sockets, fronts, self.passed_on)
 
     def gateway_children(self) -> list[ChildSpec]:
         """Return the gateway's workers, if this host runs them."""
         if self.role is Role.CONTROL:
             return []
+        more = ("--control-socket", str(self.configuration.front_socket)) if self.passed_on else ()
         return [
-            self._child("gateway", f"gateway-{number}", self.front, ("--worker", str(number)))
+            self._child("gateway", f"gateway-{number}", self.front, ("--worker", str(number), *more))
             for number in range(self.configuration.gateway.workers)
         ]
 
-    def _child(self, role: str, name: str, sockets: Iterable[socket.socket], more: tuple[str, ...]) -> ChildSpec:
+    def _child(
+        self,
+        role: str,
+        name: str,
+        sockets: Iterable[socket.socket],
+        more: tuple[str, ...],
+        others: Iterable[socket.socket] = (),
+    ) -> ChildSpec:
+        """Return a process that listens on `sockets`, and is told about `others` by `more`."""
         descriptors = tuple(one.fileno() for one in sockets)
         listening = tuple(part for number in descriptors for part in ("--listen-fd", str(number)))
         module = (sys.executable, "-m", f"arcgate.{role}", "--configuration", str(self.file))
-        return ChildSpec(role, name, (*module, *listening, *more), descriptors)
+        handed = (*descriptors, *(one.fileno() for one in others))
+        return ChildSpec(role, name, (*module, *listening, *more), handed)
 
     def close(self) -> None:
         """Let go of sockets and the children's configuration."""
-        for one in (*self.front, *self.control):
+        for one in (*self.front, *self.control, *self.passed_on):
             one.close()
+        if self.passed_on:
+            self.configuration.front_socket.unlink(missing_ok=True)
         self.file.unlink(missing_ok=True)
         if self.role is not Role.CONTROL:
             self.configuration.ticket_secret_file.unlink(missing_ok=True)
@@ -83,18 +101,20 @@ def prepare(configuration: Configuration, role: Role) -> ServerPlan:
     prepare_state_folder(configuration.state_dir)
     front: list[socket.socket] = []
     control: list[socket.socket] = []
+    passed_on: list[socket.socket] = []
     try:
         front += bind(configuration.listen.addresses, configuration.listen.port)
         if role is Role.ALL:
             control.append(listen("127.0.0.1", 0))
+            passed_on.append(listen_locally(configuration.front_socket))
         final = complete(configuration, role, front[0].getsockname()[1], address_of(control[0]) if control else "")
         file = configuration.state_dir / "run" / f"{role}.json"
         write_file(file, final.model_dump_json())
         if role is not Role.CONTROL:
             write_file(final.ticket_secret_file, secrets.token_bytes(SECRET_SIZE))
-        return ServerPlan(role, final, tuple(front), tuple(control), file)
+        return ServerPlan(role, final, tuple(front), tuple(control), file, tuple(passed_on))
     except BaseException:
-        for one in (*front, *control):
+        for one in (*front, *control, *passed_on):
             one.close()
         raise
 

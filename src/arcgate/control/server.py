@@ -4,12 +4,14 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from arcgate.control.front_connections import FrontConnections
 
 HEAD_TIMEOUT = 10.0
 """Seconds for a request head."""
@@ -32,12 +34,16 @@ class BoundedProtocol(H11Protocol):
     uvicorn's own idle time-out counts.
     """
 
+    passed_on_from = ""
+    """The address that a connection has come from which the front door has passed on."""
     _head_timer: asyncio.TimerHandle | None = None
     _is_ending = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """See asyncio.Protocol."""
         super().connection_made(transport)
+        if self.passed_on_from:
+            self.client = (self.passed_on_from, 0)
         self._expect_head()
 
     def data_received(self, data: bytes) -> None:
@@ -91,20 +97,38 @@ class BoundedProtocol(H11Protocol):
 class Server(uvicorn.Server):
     """A server that says when it accepts, and lets long polls return before it waits for requests to end."""
 
-    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None], on_stop: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        on_ready: Callable[[], None],
+        on_stop: Callable[[], None],
+        fronts: Iterable[socket.socket],
+    ) -> None:
         super().__init__(config)
         self._on_ready = on_ready
         self._on_stop = on_stop
+        self._fronts = [FrontConnections(one, self._serve_passed_on) for one in fronts]
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start to accept, then say so."""
         await super().startup(sockets=sockets)
+        for front in self._fronts:
+            front.start()
         self._on_ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Let waiting requests return, then end."""
+        for front in self._fronts:
+            await front.stop()
         self._on_stop()
         await super().shutdown(sockets=sockets)
+
+    async def _serve_passed_on(self, accepted: socket.socket, address: str) -> None:
+        protocol = BoundedProtocol(self.config, self.server_state, self.lifespan.state)
+        protocol.passed_on_from = address
+        loop = asyncio.get_running_loop()
+        with contextlib.suppress(OSError):  # who doesn't finish the handshake, or speaks no TLS, is gone
+            await loop.connect_accepted_socket(lambda: protocol, accepted, ssl=self.config.ssl)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -117,9 +141,16 @@ class Server(uvicorn.Server):
 
 
 def make_server(
-    application: ASGIApp, tls: ssl.SSLContext, on_ready: Callable[[], None], on_stop: Callable[[], None]
+    application: ASGIApp,
+    tls: ssl.SSLContext,
+    on_ready: Callable[[], None],
+    on_stop: Callable[[], None],
+    fronts: Iterable[socket.socket] = (),
 ) -> Server:
-    """Return a server for the application; run it with `serve(sockets=[…])`."""
+    """Return a server for the application; run it with `serve(sockets=[…])`.
+
+    `fronts` are Unix sockets of ours by which the front door passes connections on.
+    """
     options: dict[str, Any] = {
         "http": BoundedProtocol,
         "ws": "none",
@@ -136,4 +167,4 @@ def make_server(
         "h11_max_incomplete_event_size": LARGEST_HEAD,
         "ssl_context_factory": lambda _config, _default: tls,
     }
-    return Server(uvicorn.Config(application, **options), on_ready, on_stop)
+    return Server(uvicorn.Config(application, **options), on_ready, on_stop, fronts)

@@ -1,4 +1,4 @@
-"""The control plane's process: `python -m arcgate.control --configuration FILE [--listen-fd N] [--ready-fd N]`.
+"""The control plane's process: `python -m arcgate.control --configuration FILE`, and descriptors.
 
 The supervisor writes the file (Configuration.model_dump_json(), 0600), may hand over listening sockets, and
 reads one line of JSON from the ready descriptor when requests are accepted.
@@ -53,7 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         configuration = load_configuration(options.configuration)
         configure_logging(configuration.log.level, configuration.log.format)
-        asyncio.run(run(configuration, listen_fds=options.listen_fd, ready_fd=options.ready_fd))
+        asyncio.run(
+            run(configuration, listen_fds=options.listen_fd, front_fds=options.front_fd, ready_fd=options.ready_fd)
+        )
     except ArcgateError as error:
         sys.stderr.write(f"{error.one_line()}\n")
         return 1
@@ -69,6 +71,8 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--configuration", type=Path, required=True, help="JSON file with the whole configuration")
     listen = "descriptor of a listening socket, one flag for each; default is a socket at control.listen"
     parser.add_argument("--listen-fd", type=int, action="append", default=[], help=listen)
+    front = "descriptor of a listening Unix socket by which the front door passes connections on, one flag for each"
+    parser.add_argument("--front-fd", type=int, action="append", default=[], help=front)
     parser.add_argument("--ready-fd", type=int, help="descriptor that a line of JSON is written to when all is ready")
     return parser.parse_args(arguments)
 
@@ -82,7 +86,13 @@ def load_configuration(path: Path) -> Configuration:
         raise StateError("CONFIGURATION_UNREADABLE", f"{path} can't be read.", cause=cause) from None
 
 
-async def run(configuration: Configuration, *, listen_fds: Sequence[int] = (), ready_fd: int | None = None) -> None:
+async def run(
+    configuration: Configuration,
+    *,
+    listen_fds: Sequence[int] = (),
+    front_fds: Sequence[int] = (),
+    ready_fd: int | None = None,
+) -> None:
     """Serve until a signal comes; raises StateError when the state or the certificate can't be used."""
     async with AsyncExitStack() as stack:
         context = await stack.enter_async_context(open_control(configuration))
@@ -90,7 +100,11 @@ async def run(configuration: Configuration, *, listen_fds: Sequence[int] = (), r
         listeners = [stack.enter_context(open_listener(configuration, one)) for one in descriptors]
         tls, renewing = _tls(context)
         server = make_server(
-            create_app(context), tls, lambda: _tell_ready(listeners[0], ready_fd), context.changes.close
+            create_app(context),
+            tls,
+            lambda: _tell_ready(listeners[0], ready_fd),
+            context.changes.close,
+            [stack.enter_context(socket.socket(fileno=one)) for one in front_fds],
         )
         tasks = [spawn("audit retention", keep_swept(context))]
         if renewing is not None:

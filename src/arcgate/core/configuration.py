@@ -312,6 +312,11 @@ class Configuration(Section):
         return self.state_dir / "run"
 
     @property
+    def front_socket(self) -> Path:
+        """Where the front door of a server in one piece passes connections on to its control plane."""
+        return self.state_dir / "run" / "front.sock"
+
+    @property
     def acme_folder(self) -> Path:
         """What is kept of ACME: the account's key, the record of orders, and the two below."""
         return self.state_dir / "acme"

@@ -10,17 +10,20 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import structlog
 
-from arcgate.core.errors import HopError
+from arcgate.core.errors import Hop, HopError
 from arcgate.core.names import HostName
 from arcgate.gateway.name_proofs import PROOF_PROTOCOL
 from arcgate.gateway.strangers import Strangers
+from arcgate.net.local_sockets import connect_locally
 from arcgate.net.relay import Ending, Traffic, relay
 from arcgate.net.stages import Stage
-from arcgate.net.streams import ByteStream, PrefixedStream, StreamReset
+from arcgate.net.streams import ByteStream, PrefixedStream, SocketStream, StreamReset
 from arcgate.wire.client_hello import UNRECOGNIZED_NAME_ALERT, ClientHello, ClientHelloReader, HelloError
+from arcgate.wire.proxy_header import format_proxy_header
 
 _log = structlog.get_logger(__name__)
 
@@ -58,7 +61,7 @@ class FrontDoor:
         names: Names,
         *,
         serve_gateway: Callable[[ByteStream, str, Callable[[], None]], Awaitable[Stage | None]],
-        open_control: Callable[[], Awaitable[ByteStream]] | None,
+        open_control: Callable[[str], Awaitable[ByteStream]] | None,
         prove_name: Callable[[ByteStream, HostName], Awaitable[None]] | None = None,
         hello_timeout: float,
         idle_timeout: float,
@@ -66,6 +69,7 @@ class FrontDoor:
     ) -> None:
         """Take what serves a gateway's connection: it calls its last argument once it knows who asks or what for.
 
+        `open_control` returns a connection to the control plane for a client at an address; it raises HopError.
         `prove_name` answers an authority that asks whether a name is ours; None where no certificate is ordered.
         """
         self._names = names
@@ -120,7 +124,7 @@ class FrontDoor:
     async def _pass_on(self, stream: ByteStream) -> None:
         assert self._open_control is not None
         try:
-            control = await self._open_control()
+            control = await self._open_control(stream.peer)
         except HopError as error:
             _log.warning("the control plane can't be reached", cause=error.one_line())
             return
@@ -133,6 +137,22 @@ class FrontDoor:
                 stream.abort()
         finally:
             await control.close()
+
+
+async def pass_on(path: Path, client: str) -> ByteStream:
+    """Return a connection to the control plane's socket that says from which address the client is; raises HopError."""
+    try:
+        control = SocketStream(connect_locally(path), client)
+        await control.send(format_proxy_header(client))
+    except (OSError, StreamReset) as error:
+        raise HopError(
+            Hop.TARGET,
+            "CONTROL_PLANE_UNREACHABLE",
+            "The control plane of this server can't be reached.",
+            cause=str(error),
+            remedy="Retry; the supervisor starts a control plane that has ended again.",
+        ) from None
+    return control
 
 
 def _asks_for_proof(hello: ClientHello) -> bool:

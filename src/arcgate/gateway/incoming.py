@@ -27,10 +27,11 @@ from arcgate.gateway.tunnelling import Tunnelling, answer
 from arcgate.gateway.tunnels import Tunnel
 from arcgate.gateway.waiting import WaitingMachine, WaitingMachines
 from arcgate.net.listener import Listener
+from arcgate.net.local_sockets import listen_locally
 from arcgate.net.relay import Ending, Traffic, relay
 from arcgate.net.streams import ByteStream, SocketStream, StreamReset
 from arcgate.net.tasks import cancel, spawn
-from arcgate.net.worker_links import LinkStream, accept_link, listen_for_workers, open_link
+from arcgate.net.worker_links import LinkStream, accept_link, open_link
 from arcgate.wire.connect import format_established, format_refusal
 from arcgate.wire.incoming import OpenRequest
 
@@ -118,7 +119,7 @@ class IncomingConnections:
     def start(self) -> None:
         """Listen for the other workers, if there are any; raises StateError."""
         if self._place.workers > 1:
-            own = listen_for_workers(self._place.path_of(self._place.number))
+            own = listen_locally(self._place.path_of(self._place.number))
             self._links = Listener([own], self._serve_link)
             self._links.start()
 

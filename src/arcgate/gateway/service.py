@@ -28,7 +28,7 @@ from arcgate.core.policy import Policy
 from arcgate.core.snapshot import Snapshot
 from arcgate.core.verdicts import EndReason
 from arcgate.gateway.accounting import Accounting
-from arcgate.gateway.front_door import FrontDoor, Names
+from arcgate.gateway.front_door import FrontDoor, Names, pass_on
 from arcgate.gateway.grants import Grants
 from arcgate.gateway.incoming import IncomingConnections, Patience, Place
 from arcgate.gateway.installer import Installer
@@ -65,10 +65,20 @@ _log = structlog.get_logger(__name__)
 
 
 class Worker:
-    """All parts of one worker. `listening` are sockets that the supervisor has bound."""
+    """All parts of one worker. `listening` are sockets that the supervisor has bound.
 
-    def __init__(self, configuration: Configuration, listening: Sequence[socket.socket], number: int) -> None:
+    `control_socket` is where a control plane of the same server takes connections that the front door passes on.
+    """
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        listening: Sequence[socket.socket],
+        number: int,
+        control_socket: Path | None = None,
+    ) -> None:
         self._configuration = configuration
+        self._control_socket = control_socket
         settings = configuration.gateway
         folder = configuration.state_dir / "gateway"
         self._node = f"{settings.node_name or socket.gethostname()}/{number}"
@@ -275,7 +285,9 @@ class Worker:
             return None
         return NameProofs(self._configuration.acme_challenges, self._configuration.gateway.handshake_timeout).prove
 
-    async def _open_control_listener(self) -> ByteStream:
+    async def _open_control_listener(self, client: str) -> ByteStream:
+        if self._control_socket is not None:
+            return await pass_on(self._control_socket, client)
         assert self._control_address is not None
         return await self._open_control(self._control_address)
 
@@ -346,7 +358,7 @@ async def _main(arguments: argparse.Namespace) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    await Worker(configuration, listening, arguments.worker).run(stop, arguments.ready_fd)
+    await Worker(configuration, listening, arguments.worker, arguments.control_socket).run(stop, arguments.ready_fd)
 
 
 def main() -> None:
@@ -355,6 +367,7 @@ def main() -> None:
     parser.add_argument("--configuration", type=Path, required=True, help="file with the configuration as JSON")
     parser.add_argument("--listen-fd", type=int, action="append", required=True, help="inherited listening socket")
     parser.add_argument("--worker", type=int, default=0, help="number of this worker, from 0")
+    parser.add_argument("--control-socket", type=Path, help="where the control plane takes connections with an address")
     parser.add_argument("--ready-fd", type=int, help="descriptor to report readiness on")
     try:
         event_loop.run(_main(parser.parse_args()))

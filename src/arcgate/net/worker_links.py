@@ -5,17 +5,13 @@ doesn't let its peer tell a cut from an end: what ends without FIN was cut.
 """
 
 import json
-import os
-import socket
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from arcgate.core.errors import Hop, HopError, StateError
+from arcgate.core.errors import Hop, HopError
 from arcgate.net.deadlines import within
-from arcgate.net.listener import BACKLOG
+from arcgate.net.local_sockets import connect_locally
 from arcgate.net.streams import SocketStream, StreamReset
 from arcgate.wire.frames import FIN, LARGEST_PAYLOAD, FrameError, FrameReader, FrameType, format_data
 
@@ -77,31 +73,11 @@ class LinkStream:
             self._has_peer_ended = self._has_peer_ended or frame.type is FrameType.FIN
 
 
-def listen_for_workers(path: Path) -> socket.socket:
-    """Return the socket that a worker's links come in by; raises StateError (LISTEN_FAILED)."""
-    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path.unlink(missing_ok=True)
-        with _short(path) as name:
-            listening.bind(name)
-        path.chmod(0o600)
-        listening.listen(BACKLOG)
-        listening.setblocking(False)
-    except OSError as error:
-        listening.close()
-        raise StateError("LISTEN_FAILED", f"Can't listen on {path}.", cause=str(error)) from None
-    return listening
-
-
 async def open_link(path: Path, purpose: dict[str, Any], peer: str) -> LinkStream:
     """Return a link to the worker that listens there; raises HopError (GATEWAY)."""
-    connecting = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:
-        with _short(path) as name:
-            connecting.connect(name)  # never waits: a full backlog is an error
+        connecting = connect_locally(path)
     except OSError as error:
-        connecting.close()
         raise _unreachable(str(error)) from None
     stream = SocketStream(connecting, peer)
     try:
@@ -127,16 +103,6 @@ async def accept_link(stream: SocketStream) -> tuple[dict[str, Any], LinkStream]
     except (TimeoutError, ValueError) as error:
         raise StreamReset(f"the other worker did not say what its link is for: {error}") from None
     return purpose, LinkStream(stream, str(purpose.get("peer", "")), rest)
-
-
-@contextmanager
-def _short(path: Path) -> Iterator[str]:
-    """Give a name for the path that fits into a socket's address, which has 107 bytes."""
-    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
-    try:
-        yield f"/proc/self/fd/{folder}/{path.name}"
-    finally:
-        os.close(folder)
 
 
 def _unreachable(cause: str) -> HopError:

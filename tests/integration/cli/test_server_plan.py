@@ -29,10 +29,15 @@ def test_in_one_piece_the_gateway_knows_its_control_plane(tmp_path: Path) -> Non
         assert [child.name for child in plan.gateway_children()] == ["gateway-0", "gateway-1"]
         child = plan.control_child()
         assert child is not None
-        assert child.descriptors == (plan.control[0].fileno(),)
+        assert child.descriptors == (plan.control[0].fileno(), plan.passed_on[0].fileno())
+        front = plan.configuration.front_socket
+        assert stat.S_IMODE(front.stat().st_mode) == 0o600
+        assert stat.S_IMODE(front.parent.stat().st_mode) == 0o700
+        assert all(str(front) in child.arguments for child in plan.gateway_children())
     finally:
         plan.close()
     assert not plan.file.exists()
+    assert not front.exists()
 
 
 def test_a_control_plane_alone_listens_at_the_front(tmp_path: Path) -> None:
@@ -51,6 +56,7 @@ def test_a_gateway_alone_must_know_its_control_plane(tmp_path: Path) -> None:
         prepare(configuration(tmp_path), Role.GATEWAY)
     plan = prepare(configuration(tmp_path, control_url="https://management.example"), Role.GATEWAY)
     assert plan.control_child() is None
+    assert "--control-socket" not in plan.gateway_children()[0].arguments
     plan.close()
 
 

@@ -1,26 +1,31 @@
 """Two workers of one `arcgate serve`: what they share, and what the death of one costs."""
 
+import contextlib
 import json
 import os
+import re
 import signal
 import ssl
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from http.client import HTTPSConnection
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 from uuid import uuid4
 
 import pytest
 
 from arcgate.agent.machine_key import MachineKey, now
+from arcgate.control.login.throttle import ADDRESS_LIMIT
 from arcgate.core.verdicts import EndReason, Reason
 from arcgate.net.dialer import dial
 from arcgate.net.streams import StreamReset
 from arcgate.net.tls import TlsStream, client_context
-from worlds.cloud_process import CloudProcess
+from worlds.cloud_process import CloudProcess, exchange
 from worlds.gateway_node import connect_request, read_head
 from worlds.sandbox_process import ARCGATE, STOP_LIMIT
 from worlds.waiting import until, until_so, wait_until
@@ -206,6 +211,26 @@ async def closing(*streams: TlsStream) -> AsyncIterator[None]:
     finally:
         for stream in streams:
             await stream.close()
+
+
+def guess(server: Server, source: str, count: int) -> list[int]:
+    """Try wrong codes at the page for device codes from a loopback address; return the answers' statuses."""
+    connection = HTTPSConnection(
+        "localhost", server.cloud.port, context=server.context, timeout=20, source_address=(source, 0)
+    )
+    with contextlib.closing(connection):
+        page = exchange(connection, "GET", "/devicelogin", headers={}, body=None)
+        token = re.search(r'name="token" value="([^"]+)"', page.body.decode())
+        assert token is not None
+        cookie = page.headers["set-cookie"].partition(";")[0]
+        fields = {"Cookie": cookie, "Content-Type": "application/x-www-form-urlencoded"}
+        body = urlencode({"token": token[1], "step": "code", "code": "BBB-BBB-BBB"}).encode()
+        return [exchange(connection, "POST", "/devicelogin", headers=fields, body=body).status for _ in range(count)]
+
+
+def test_an_address_that_guesses_at_sign_in_is_throttled_and_another_one_is_not(server: Server) -> None:
+    assert guess(server, "127.0.0.2", ADDRESS_LIMIT + 1) == [400] * ADDRESS_LIMIT + [429]
+    assert guess(server, "127.0.0.3", 1) == [400]
 
 
 async def until_allowed(server: Server, machine: ssl.SSLContext) -> None:

@@ -10,9 +10,10 @@ import pytest
 
 from arcgate.core.errors import HopError
 from arcgate.net.listener import Listener
+from arcgate.net.local_sockets import listen_locally
 from arcgate.net.streams import SocketStream, StreamReset
 from arcgate.net.tasks import spawn
-from arcgate.net.worker_links import LinkStream, accept_link, listen_for_workers, open_link
+from arcgate.net.worker_links import LinkStream, accept_link, open_link
 from worlds.waiting import until
 
 pytestmark = pytest.mark.anyio
@@ -31,7 +32,7 @@ async def linked(folder: Path) -> AsyncIterator[tuple[LinkStream, LinkStream, di
         accepted.append(await accept_link(stream))
         await until(lambda: bool(done), 20)
 
-    listener = Listener([listen_for_workers(path)], serve)
+    listener = Listener([listen_locally(path)], serve)
     listener.start()
     link = await open_link(path, {"kind": "machine", "peer": "192.0.2.1"}, "192.0.2.1")
     try:
@@ -79,7 +80,7 @@ async def test_a_cut_is_no_end(tmp_path: Path) -> None:
 
 def test_the_socket_is_ours_alone(tmp_path: Path) -> None:
     path = tmp_path / "run" / "worker-0.sock"
-    listen_for_workers(path).close()
+    listen_locally(path).close()
     assert path.stat().st_mode & 0o777 == 0o600
     assert path.parent.stat().st_mode & 0o777 == 0o700
 
@@ -91,8 +92,8 @@ async def test_a_worker_that_is_away_is_an_error_with_words(tmp_path: Path) -> N
 
 
 async def test_what_a_killed_worker_left_is_no_hindrance(tmp_path: Path) -> None:
-    listen_for_workers(tmp_path / "worker-0.sock").close()
-    listen_for_workers(tmp_path / "worker-0.sock").close()
+    listen_locally(tmp_path / "worker-0.sock").close()
+    listen_locally(tmp_path / "worker-0.sock").close()
 
 
 @pytest.mark.parametrize("words", [b"", b"no json\n", b"x" * 40_000])
@@ -106,7 +107,7 @@ async def test_a_stranger_on_the_socket_is_let_go(tmp_path: Path, words: bytes) 
         except StreamReset as error:
             failures.append(error)
 
-    listener = Listener([listen_for_workers(path)], serve)
+    listener = Listener([listen_locally(path)], serve)
     listener.start()
     connecting = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     connecting.connect(str(path))
