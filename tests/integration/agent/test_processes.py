@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from arcgate.agent.paths import AgentPaths
-from arcgate.agent.state import is_running
+from arcgate.agent.state import AgentIdentity, is_running, write_identity
 from arcgate.net.files import write_json
 from worlds.agent_cloud import definition
 from worlds.authority import Authority
@@ -22,6 +22,7 @@ from worlds.waiting import wait_until
 
 BIN = Path(sys.executable).parent
 SECRET = "hunter2-is-not-for-everybody"
+GUID = "22222222-2222-4222-8222-222222222222"
 PATIENCE = 30.0
 
 
@@ -127,6 +128,22 @@ def test_connect_ends_at_a_signal_as_cancelled(
     assert process.returncode == 11
     assert "Exit Code: AZCM0011: Cancelled" in output
     assert "Traceback" not in output
+
+
+def test_disconnecting_offline_changes_nothing_and_says_what_can_be_done(
+    environment: dict[str, str], authority: Authority, tmp_path: Path
+) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        front = {"front": "abc.gw.arcgate.test:443", "address": f"127.0.0.1:{closed.getsockname()[1]}"}
+        write_json(tmp_path / "clouds" / "arcgate.json", {**definition(authority), **front})
+        paths = AgentPaths.from_environment(environment)
+        write_identity(paths, AgentIdentity("s", "g", "m", "/m", "t", "eastus", GUID, "Arcgate"))
+        with started(environment, "azcmagent", "disconnect", "--access-token", SECRET) as process:
+            output, _ = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 26
+    assert "--force-local-only" in output
+    assert paths.agent_configuration.exists()
 
 
 def test_settings_of_many_processes_at_once_are_all_kept(environment: dict[str, str]) -> None:

@@ -139,14 +139,20 @@ def command_lock(own: Invocation) -> ServiceLock:
     return lock
 
 
-def _start_services(own: Invocation) -> None:
-    """Start the services where a manager has them, or tell how to start them."""
-    running = {
+def running_services(own: Invocation) -> set[str]:
+    """Return the names of the services that run, whoever started them."""
+    locks = {
         "himds": own.paths.himdsd_lock,
         "arcproxy": own.paths.arcproxyd_lock,
         "extensionservice": own.paths.extd_lock,
     }
-    missing = [program for name, program in SERVICES if not is_running(running[name]) and not _started(own, name)]
+    return {name for name, lock in locks.items() if is_running(lock)}
+
+
+def _start_services(own: Invocation) -> None:
+    """Start the services where a manager has them, or tell how to start them."""
+    running = running_services(own)
+    missing = [program for name, program in SERVICES if name not in running and not _started(own, name)]
     if missing:
         own.console.info(f"Start the services in the foreground, or by a manager of yours: {', '.join(missing)}")
 

@@ -15,7 +15,7 @@ from arcgate.agent.http import client
 from arcgate.agent.login import Credentials
 from arcgate.agent.state import AgentIdentity, read_identity
 from arcgate.agent.surroundings_watch import outbound_for_agent
-from arcgate.core.errors import StateError
+from arcgate.core.errors import HopError, StateError
 
 
 @click.command("disconnect")
@@ -93,4 +93,8 @@ async def _delete(own: Invocation, identity: AgentIdentity, credentials: Credent
     cloud = own.cloud(identity.cloud)
     http = client(outbound_for_agent(own.paths, own.environment, cloud=cloud), cloud.ca_pem)
     with_tenant = replace(credentials, tenant_id=credentials.tenant_id or identity.tenant_id)
-    await Offboarding(cloud, http, own.console.info).delete_resource(identity, with_tenant)
+    try:
+        await Offboarding(cloud, http, own.console.info).delete_resource(identity, with_tenant)
+    except HopError as error:
+        further = "Without the cloud, --force-local-only cleans this machine; delete the resource later."
+        raise AzcmError(26, error.sentence, cause=error.cause, remedy=f"{error.remedy} {further}".strip()) from None

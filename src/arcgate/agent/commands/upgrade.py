@@ -4,7 +4,7 @@ import subprocess
 
 import click
 
-from arcgate.agent.commands.connect import command_lock
+from arcgate.agent.commands.connect import SERVICES, command_lock, running_services
 from arcgate.agent.commands.interruption import run_interruptible
 from arcgate.agent.commands.invocation import Invocation, common_flags, invocation, needs_privileges
 from arcgate.agent.http import client
@@ -32,9 +32,18 @@ def command(wanted: str, cloud_name: str, background: bool) -> None:
     with command_lock(own):
         version = _upgrade(own, installed, wanted, cloud_name)
     is_new = version != installed.version
+    if is_new:
+        _tell_of_restart(own)
     if own.console.is_json:
         own.console.document({"status": "upgraded" if is_new else "upToDate", "version": version})
     own.console.line(f"The agent is {'now' if is_new else 'already'} of version {version}")
+
+
+def _tell_of_restart(own: Invocation) -> None:
+    """The package restarts services of a manager's; others go on with the former version, which is on no disk now."""
+    running = running_services(own) if not own.platform.manages_services() else set()
+    if former := [program for name, program in SERVICES if name in running]:
+        own.console.info(f"Restart what still runs the former version: {', '.join(former)}")
 
 
 def _leave(own: Invocation, installed: Installation, wanted: str, cloud_name: str) -> None:

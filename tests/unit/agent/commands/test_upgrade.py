@@ -8,6 +8,9 @@ from typing import Any
 import pytest
 
 from arcgate.agent.commands import cli, upgrade
+from arcgate.agent.paths import AgentPaths
+from arcgate.agent.platform import current
+from arcgate.agent.state import ServiceLock
 from arcgate.agent.upgrade.installation import Installation
 
 
@@ -42,6 +45,19 @@ def test_in_the_background_the_same_upgrade_goes_on_elsewhere(
     assert json.loads(capsys.readouterr().out)["status"] == "started"
     assert started[0].wait(20) == 0
     assert (home / "called").read_text() == "upgrade --version 1.2\n"
+
+
+def test_services_that_no_manager_restarts_are_named(
+    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upgrade, "_upgrade", lambda *_: "1.1.0")
+    monkeypatch.setattr(type(current()), "manages_services", lambda _: False)
+    paths = AgentPaths.from_environment({"AZCMAGENT_HOME": str(home / "home")})
+    with ServiceLock(paths.arcproxyd_lock):
+        assert cli.run(["upgrade"], {}) == 0
+    assert "Restart what still runs the former version: arcproxyd\n" in capsys.readouterr().out
+    assert cli.run(["upgrade"], {}) == 0
+    assert "Restart" not in capsys.readouterr().out
 
 
 def test_the_licence_is_shown(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
