@@ -87,6 +87,8 @@ def ssh_proxy_command(machine: str, port: int, resource_group: str | None, subsc
         except asyncio.CancelledError:
             if (task := asyncio.current_task()) is not None and task.cancelling():
                 raise  # Ctrl-C
+        finally:
+            await client.close()
         if client.failure is not None:
             raise client.failure  # bytes were lost, by a full disk for one
 

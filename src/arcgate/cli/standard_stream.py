@@ -23,9 +23,12 @@ class StandardStream:
         self._hung_up = asyncio.Event()
         self.failure: OSError | None = None
         """What went wrong with one of the descriptors."""
-        for descriptor in (source, sink):
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                os.set_blocking(descriptor, False)
+        waited_for = [one for one in (source, sink) if not stat.S_ISREG(os.fstat(one).st_mode)]
+        # They may be shared with a shell and its programs, which don't expect it: `close` takes it back.
+        self._is_one = os.path.sameopenfile(source, sink)
+        self._changed = [one for one in waited_for if os.get_blocking(one)]
+        for descriptor in self._changed:
+            os.set_blocking(descriptor, False)
 
     def hang_up(self) -> None:
         """Take note that whoever ran us has gone: there is no input any more, and output is for nobody."""
@@ -59,6 +62,8 @@ class StandardStream:
 
     async def end(self) -> None:
         """See ByteStream. The descriptor's number stays taken, so that nothing else gets it."""
+        if not self._is_one:
+            self._give_back(self._sink)
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, self._sink)
         os.close(nowhere)
@@ -67,7 +72,14 @@ class StandardStream:
         """See ByteStream: the process that ends says so."""
 
     async def close(self) -> None:
-        """See ByteStream."""
+        """See ByteStream. The descriptors are as they were."""
+        for descriptor in list(self._changed):
+            self._give_back(descriptor)
+
+    def _give_back(self, descriptor: int) -> None:
+        if descriptor in self._changed:
+            self._changed.remove(descriptor)
+            os.set_blocking(descriptor, True)
 
     async def _until(
         self, descriptor: int, add: Callable[[int, Callable[[], None]], None], remove: Callable[[int], bool]

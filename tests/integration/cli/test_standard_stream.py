@@ -87,3 +87,28 @@ async def test_a_file_can_be_the_input(tmp_path: Path, pipes: Pipes) -> None:
     assert await stream.receive() == b"from a file"
     assert await stream.receive() == b""
     os.close(descriptor)
+
+
+@pytest.mark.parametrize("has_ended", [True, False])
+async def test_whoever_shares_the_descriptors_finds_them_as_they_were(pipes: Pipes, has_ended: bool) -> None:
+    shells = os.dup(pipes.source), os.dup(pipes.sink)
+    stream = StandardStream(pipes.source, pipes.sink)
+    assert not any(map(os.get_blocking, shells))
+    if has_ended:
+        await stream.end()
+    await stream.close()
+    assert all(map(os.get_blocking, shells))
+    for descriptor in shells:
+        os.close(descriptor)
+
+
+async def test_output_that_ends_does_not_make_the_input_of_the_same_terminal_block() -> None:
+    master, terminal = os.openpty()
+    shells = os.dup(terminal), os.dup(terminal)
+    stream = StandardStream(*shells)
+    await stream.end()
+    assert not os.get_blocking(terminal)
+    await stream.close()
+    assert os.get_blocking(terminal)
+    for descriptor in (master, terminal, *shells):
+        os.close(descriptor)
