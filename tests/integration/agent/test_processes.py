@@ -228,6 +228,7 @@ def test_output_that_is_full_is_told_beside_it(
         )
     assert done.returncode == code
     assert done.stderr.startswith(f"Exit Code: AZCM{code:04}")
+    assert "\nRemedy: " in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -114,7 +114,8 @@ def _as_failure(own: Invocation, error: BaseException) -> AzcmError:
         case ArcgateError():
             return as_azcm(error)
         case OSError():
-            return AzcmError(2, "The agent can't use its files.", cause=str(error))
+            remedy = "Check the space and the rights there."
+            return AzcmError(2, "The agent can't use its files.", cause=str(error), remedy=remedy)
         case Exception():  # a defect of ours: the trace goes to the log, a sentence to the person
             _log.error("the command failed", exc_info=error)
             cause, remedy = f"{type(error).__name__}: {error}", f"Look into {own.paths.azcmagent_log}."
