@@ -33,7 +33,10 @@ class Machine:
         path.write_text(f"#!/bin/sh\n{text}\n")
         path.chmod(0o755)
 
-    def play(self) -> subprocess.CompletedProcess[str]:
+    def fail(self) -> None:
+        self._program(self.folder / "onboard.sh", "echo 'Onboarding failed: no route' >&2\nexit 1")
+
+    def play(self, *options: str) -> subprocess.CompletedProcess[str]:
         values = {
             "arc_agent_script": str(self.folder / "onboard.sh"),
             "arc_agent_place": str(self.folder / "placed.sh"),
@@ -57,7 +60,7 @@ class Machine:
             "LANG": "C.UTF-8",
         }
         return subprocess.run(
-            [*command, *become, *extra, str(PLAYBOOK)],
+            [*command, *become, *extra, *options, str(PLAYBOOK)],
             env=environment,
             capture_output=True,
             text=True,
@@ -79,6 +82,19 @@ def test_the_role_connects_a_machine_once_and_shows_no_secret(tmp_path: Path) ->
     assert not (tmp_path / "seen").exists()
     assert "canary" not in first.stdout + first.stderr
     assert "hunter2" not in first.stdout + first.stderr
+
+
+def test_a_machine_that_cannot_be_connected_says_why_and_keeps_nothing(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    looked = machine.play("--check")
+    assert looked.returncode == 0, looked.stdout + looked.stderr
+    assert not (tmp_path / "seen").exists()
+    machine.fail()
+    done = machine.play()
+    assert done.returncode == 2
+    assert "Onboarding failed: no route" in done.stdout
+    assert "canary" not in done.stdout + done.stderr
+    assert not (tmp_path / "placed.sh").exists()
 
 
 def test_the_user_data_is_cloud_config_whose_secret_is_for_root_alone() -> None:
