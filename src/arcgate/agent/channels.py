@@ -96,6 +96,7 @@ class Channel:
 
     tls: TlsStream | MessageStream
     kind: _Kind
+    owner: "GatewayChannels"
     was_kept: bool = False
     idle_since: float = 0
     signer: Signer | None = None
@@ -104,6 +105,10 @@ class Channel:
     def proof(self, target: Target, correlation_id: str) -> Fields:
         """Return what the next CONNECT needs beside the usual fields."""
         return self.signer.proof(target, correlation_id) if self.signer is not None else ()
+
+    def done(self, is_reusable: bool) -> None:
+        """Give it back; see `GatewayChannels.done`."""
+        self.owner.done(self, is_reusable=is_reusable)
 
 
 class GatewayChannels:
@@ -255,7 +260,7 @@ class GatewayChannels:
             )
             if session is not None and not tls.tls.session_reused:  # it has grown old, or the gateway's key is another
                 self._sessions.pop(kind, None)
-            return Channel(tls, kind)
+            return Channel(tls, kind, self)
         except HopError as error:
             await stream.close()
             raise explain(await self._with_issuer(error, kind, surroundings), kind.gateway) from None
@@ -269,7 +274,7 @@ class GatewayChannels:
             carrier = await self._carriers.open(kind.gateway, kind.context, kind.certificate, surroundings)
         except HopError as error:
             raise explain(await self._with_issuer(error, kind, surroundings), kind.gateway) from None
-        return Channel(carrier.stream, kind, signer=carrier.signer)
+        return Channel(carrier.stream, kind, self, signer=carrier.signer)
 
     async def _with_issuer(self, error: HopError, kind: _Kind, surroundings: Surroundings) -> HopError:
         return await presented.explain(

@@ -133,7 +133,7 @@ class Outbound:
             via=now.gateway.name,
             hand_over=now.hand_over.mode,
             hold_end=_held_end(channel, now),
-            on_done=lambda is_reusable: self.channels.done(channel, is_reusable=is_reusable),
+            on_done=channel.done,
         )
 
     async def open_waiting(self, gateway: GatewayPlace, correlation_id: str) -> ByteStream:
@@ -269,7 +269,7 @@ class Outbound:
             stream.take_prefix() if isinstance(stream, PrefixedStream) else b"",
             may_hand_over=agreed.mode is not HandOverMode.OFF,
             hold_end=_held_end(channel, now),
-            on_done=lambda is_reusable: self.channels.done(channel, is_reusable=is_reusable),
+            on_done=channel.done,
         )
         return tunnel, agreed
 

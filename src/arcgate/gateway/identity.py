@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from ssl import cert_time_to_seconds
 from typing import Any
 
@@ -26,11 +27,16 @@ class Certificate:
 
 def read_certificate(facts: Mapping[str, Any]) -> Certificate | None:
     """Return whom the facts (`SSLObject.getpeercert()`) name; None unless exactly one machine is named."""
-    names = [name for kind, name in facts.get("subjectAltName", ()) if kind == "URI"]
-    serial = str(facts.get("serialNumber", ""))
+    names = tuple(name for kind, name in facts.get("subjectAltName", ()) if kind == "URI")
+    return _read(names, str(facts.get("serialNumber", "")), str(facts.get("notAfter", "")))
+
+
+@lru_cache(maxsize=10_000)
+def _read(names: tuple[str, ...], serial: str, not_after: str) -> Certificate | None:
+    """Return whom these name; the same object for all tunnels of a machine."""
     if _SERIAL.match(serial) is None or (match := _machine_of(names)) is None:
         return None
-    expires = datetime.fromtimestamp(cert_time_to_seconds(facts["notAfter"]), UTC)
+    expires = datetime.fromtimestamp(cert_time_to_seconds(not_after), UTC)
     return Certificate(Identity(match["machine"], match["tenant"], serial.lower().lstrip("0")), expires)
 
 

@@ -12,10 +12,13 @@ from collections.abc import Callable
 from typing import Final
 
 MANY: Final = 100
-"""TLS states freed after which a look at the heap is worth its milliseconds."""
+"""TLS states freed after which a look at the heap is worth its milliseconds soon."""
 
 PAUSE: Final = 2.0
 """Seconds that more of them are waited for."""
+
+LONG_PAUSE: Final = 10.0
+"""Seconds after which fewer are given back as well: the last of a thousand would stay for good otherwise."""
 
 
 class FreedMemory:
@@ -24,6 +27,7 @@ class FreedMemory:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = weakref.ref(loop)
         self._freed = 0
+        self._timer: asyncio.TimerHandle | None = None
 
     @classmethod
     def of(cls, loop: asyncio.AbstractEventLoop) -> "FreedMemory":
@@ -36,11 +40,19 @@ class FreedMemory:
     def count(self) -> None:
         """Take note of one more."""
         self._freed += 1
+        if self._freed == 1:
+            self._give_back_after(LONG_PAUSE)
+        elif self._freed == MANY:
+            self._give_back_after(PAUSE)
+
+    def _give_back_after(self, pause: float) -> None:
         loop = self._loop()
-        if self._freed == MANY and loop is not None:
-            loop.call_later(PAUSE, self._give_back)
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None if loop is None else loop.call_later(pause, self._give_back)
 
     def _give_back(self) -> None:
+        self._timer = None
         self._freed = 0
         trim_heap()
 

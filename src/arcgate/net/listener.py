@@ -106,6 +106,7 @@ class Listener:
         if self._handling:
             await asyncio.wait(self._handling, timeout=drain_timeout)
         await cancel(*self._handling)
+        self._handling.clear()  # whoever was cancelled before its first step has not taken itself out
 
     async def _accept(self, listening: socket.socket) -> None:
         listening.setblocking(False)
@@ -138,7 +139,6 @@ class Listener:
             return
         task = spawn(f"connection from {peer}", self._handle(stream))
         self._handling.add(task)
-        task.add_done_callback(self._handling.discard)
 
     async def _after_failure(self, error: OSError) -> None:
         if error.errno in OUT_OF_DESCRIPTORS:
@@ -159,3 +159,7 @@ class Listener:
                 stage = await stage
         finally:
             await stream.close()
+            # Not by a callback of the task: that is 250 bytes for as long as the connection lives.
+            task = asyncio.current_task()
+            assert task is not None
+            self._handling.discard(task)

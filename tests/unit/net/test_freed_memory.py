@@ -19,13 +19,18 @@ def trims(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return done
 
 
-async def test_a_few_are_not_worth_it(trims: list[str]) -> None:
+async def test_a_few_wait_longer(trims: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     freed = FreedMemory.of(asyncio.get_running_loop())
     for _ in range(MANY - 1):
         freed.count()
     for _ in range(3):
         await asyncio.sleep(0)
     assert not trims
+    freed.count()
+    await until(lambda: trims == ["trimmed"])
+    monkeypatch.setattr(freed_memory, "LONG_PAUSE", 0)
+    freed.count()
+    await until(lambda: trims == ["trimmed", "trimmed"])
 
 
 async def test_many_are_given_back_at_once_and_the_next_many_again(trims: list[str]) -> None:

@@ -141,8 +141,11 @@ class ArcProxy:
             await client.send(format_established(record.correlation_id))
             self._name_caller(client, record)
             source = PrefixedStream(rest, client) if rest else client
-            carry = self._carry_early if record.was_answered_early else self._carry
-            record.reason = await carry(source, tunnel, record)
+            record.reason = await (
+                self._carry_early(source, tunnel, record)
+                if record.was_answered_early
+                else self._carry(source, tunnel, record)
+            )
             is_whole = record.reason is Ending.COMPLETED
         finally:
             del self._tunnels[task]
