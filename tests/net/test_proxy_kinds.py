@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -125,3 +126,30 @@ def test_no_log_and_no_setting_holds_the_password(behind: Behind) -> None:
     assert any(file.name == "arcproxy.log" for file in files)
     for file in files:
         assert PASSWORD not in file.read_text(errors="replace"), file
+
+
+def test_a_wrong_password_is_tried_once_and_a_corrected_one_at_once(behind: Behind) -> None:
+    machine, placed = behind.machine, behind.placed
+    refused = machine.home / "state/refused-credentials.json"
+    assert not refused.exists()  # nothing of the above was taken for a refusal
+    if placed.tries is None:
+        return
+    assert placed.tries() == 0
+    credentials = Path(placed.settings["proxy.credentials"])
+    right = credentials.read_text()
+    try:
+        credentials.write_text(right.replace(PASSWORD, "wrong"))
+        machine.restart_arc_proxy()
+        for _ in range(3):
+            assert "502" in behind.stage.fetch("/").errors
+        tries = placed.tries()
+        assert tries in {1, 2}  # Arc Proxy and himdsd may both begin in the same moment
+        checked = machine.azcmagent("check")
+        user = right.partition(":")[0]
+        assert f"Correct the password of the user '{user}' in {credentials}" in checked.text, checked.text
+        assert placed.tries() == tries + 1
+        assert "refuses the user" in machine.show()["errorDetails"]
+    finally:
+        credentials.write_text(right)
+    wait_until(lambda: behind.stage.fetch("/").status == 200, "requests pass with the right password")
+    assert not refused.exists()

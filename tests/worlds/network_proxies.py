@@ -34,6 +34,8 @@ class Placed:
     """For the agent's commands and services."""
     requests: Callable[[], list[str]] | None = None
     """Lines of its log, as `STATUS METHOD TARGET`; None: there is no proxy, or its log is another one."""
+    tries: Callable[[], int] | None = None
+    """How often it has refused a password; None where nobody counts."""
     authentication: str = "certificate"
     """How gateways know the machine, as the audit says it."""
 
@@ -72,9 +74,10 @@ def squid_with_ntlm(stage: Stage, host: Host) -> Placed:
         f"auth_param ntlm program /usr/bin/python3 {helper} {USER} {NT_HASH}",
         "auth_param ntlm children 2 startup=1 idle=1",
         f"auth_param basic program {HELPERS}/basic_ncsa_auth /dev/null",
+        *_counting(host),
     )
     settings = {"proxy.url": squid.url, "proxy.credentials": _credentials(stage, host, f"CORP\\{USER}:{PASSWORD}")}
-    return Placed(((host, SQUID_PORT),), settings, requests=lambda: squid.requests)
+    return Placed(((host, SQUID_PORT),), settings, requests=lambda: squid.requests, tries=lambda: _tries(host))
 
 
 def squid_with_negotiate(stage: Stage, host: Host) -> Placed:
@@ -187,6 +190,20 @@ def _squid(stage: Stage, host: Host, *lines: str, environment: Mapping[str, str]
     dns, front = stage.name_server.host, stage.gateway.host
     host.firewall(allow=[(front, 443), (dns, 53, "udp"), (dns, 53, "tcp")])
     return Squid(host, dns, (f".{stage.zone}",), lines, dict(environment or {})).start()
+
+
+def _counting(host: Host) -> tuple[str, ...]:
+    """Return lines for a Squid that notes what it is told."""
+    return "logformat told %>Hs [%{Proxy-Authorization}>h]", f"access_log stdio:{host.folder}/squid/told.log told"
+
+
+def _tries(host: Host) -> int:
+    told = (host.folder / "squid/told.log").read_text().splitlines()
+    return sum(line.startswith(_WITH_PASSWORD) for line in told)
+
+
+_WITH_PASSWORD = ("407 [Basic ", "407 [NTLM TlRMTVNTUAAD")
+"""Refusals of Basic, and of NTLM's last message."""
 
 
 def _gateway_names(stage: Stage) -> dict[str, Host]:

@@ -123,8 +123,11 @@ class SharedRefused:
             },
         }
         try:
-            write_json(self.file, document, SHARED)
-            current().share(self.file, SHARED)
+            if self._entries:
+                write_json(self.file, document, SHARED)
+                current().share(self.file, SHARED)
+            else:
+                self.file.unlink(missing_ok=True)
         except OSError as error:
             # This process holds to it all the same.
             _log.warning("what a proxy refused can't be stored", file=str(self.file), cause=error.strerror)

@@ -318,7 +318,7 @@ def paused(proxy: Url, access: ProxyAccess, pause: CredentialsPaused, now: Calla
     )
 
 
-_NOT_MORE_OFTEN = "the password is not tried more often so that the account isn't locked"
+_NOT_MORE_OFTEN = "the password is not tried more often so that the account isn't locked."
 
 
 def _correct(proxy: Url, access: ProxyAccess) -> str:
