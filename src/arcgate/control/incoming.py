@@ -20,9 +20,11 @@ from arcgate.core.verdicts import EndReason
 ACCESS = "access"
 """Topic: somebody has lost a role, or a connection is to be cut."""
 
+_IS_OVER = (Event.END.value, Event.REFUSAL.value)
+"""Events after which there is no connection: one that the machine did not take was refused, and never began."""
 _HAS_ENDED = (
     select(AuditRow.id)
-    .where(AuditRow.event == Event.END.value, AuditRow.tunnel_id == IncomingConnection.tunnel_id)
+    .where(AuditRow.event.in_(_IS_OVER), AuditRow.tunnel_id == IncomingConnection.tunnel_id)
     .correlate(IncomingConnection)
     .exists()
 )

@@ -76,7 +76,7 @@ class Scope:
         trial = self._trials.find(target)
         if trial is not None:
             return Verdict(Reason.FEATURE_AUDITED, trial.feature, trial.pattern.text, is_audited=True)
-        if self._has_pins and self._pins.find(target) is not None:
+        if self._has_pins and self._is_pinned_away(target):
             return Verdict(Reason.WILDCARD_PINNED, is_audited=self._observes_all)
         return Verdict(Reason.TARGET_NOT_ALLOWED, is_audited=self._observes_all)
 

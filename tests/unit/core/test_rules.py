@@ -84,6 +84,8 @@ def test_a_pinned_wildcard_lets_the_named_accounts_through_and_no_other() -> Non
         verdict = decide(one, host)
         assert (verdict.reason, verdict.is_allowed) == (Reason.WILDCARD_PINNED, False)
     assert decide(one, "x.web.core.windows.net").is_allowed
+    elsewhere = policy("Monitor", settings={"pins": {BLOB: ["mine"]}})
+    assert decide(elsewhere, "mine.blob.core.windows.net").reason is Reason.TARGET_NOT_ALLOWED
 
 
 def test_a_pin_holds_below_wider_wildcards_and_spares_names_that_are_listed_in_full() -> None:

@@ -195,11 +195,14 @@ async def test_connections_end_with_their_machine(world: World) -> None:
     assert await world.cut_of(tunnel) == "access_revoked"
 
 
-async def test_a_connection_that_has_ended_is_not_cut_and_not_kept(world_on_any_database: World) -> None:
+@pytest.mark.parametrize("event", [Event.END, Event.REFUSAL])
+async def test_a_connection_that_has_ended_or_never_began_is_not_cut_and_not_kept(
+    world_on_any_database: World, event: Event
+) -> None:
     world = world_on_any_database
     tunnel = await world.connected()
     end = AuditRecord(
-        *(Event.END, tunnel, "c", "2026-01-01T00:00:00Z", "n", world.machine_id, "", "", "", "", "", "127.0.0.1:22"),
+        *(event, tunnel, "c", "2026-01-01T00:00:00Z", "n", world.machine_id, "", "", "", "", "", "127.0.0.1:22"),
         *("", "", "", "allowed", "completed", "", 1),
     )
     assert (await world.node("POST", "/node/v1/audit", {"records": [end.to_json()]})).json() == {"accepted": 1}
