@@ -223,8 +223,8 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         503,
         "The machine does not wait for incoming connections on this gateway.",
         "On the machine: incomingconnections.enabled must be true, incomingconnections.ports name the port, "
-        "config.mode be full, and 'azcmagent show' tell that arcproxy runs and uses this gateway. Behind a load "
-        "balancer or a proxy it may wait at another node: retry, or let the gateway's name have all nodes' addresses.",
+        "config.mode be full, and 'azcmagent show' tell that arcproxy uses this gateway. Behind a "
+        "load balancer or proxy it may wait at another node: retry, or give its gateway's name all nodes' addresses.",
     ),
     Reason.INCOMING_NOT_ENABLED: Explanation(
         403,
