@@ -66,7 +66,10 @@ def write_archive(output: Path, files: Iterable[Source], texts: Mapping[str, str
             output.unlink()
         if isinstance(error, OSError):
             raise AzcmError(
-                101, f"{output} can't be written.", cause=error.strerror or "", remedy="Name another place with --output."
+                101,
+                f"{output} can't be written.",
+                cause=error.strerror or "",
+                remedy="Name another place with --output.",
             ) from None
         raise
     return notes

@@ -5,6 +5,7 @@ Whoever owns the files (Arc Proxy, himdsd, a command) makes it; `agent.outbound`
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from sys import intern
 
 from arcgate.agent.automatic_proxies import AutomaticProxies
 from arcgate.core.errors import ArcgateError
@@ -43,7 +44,8 @@ class GatewayPlace:
     @property
     def name(self) -> str:
         """The gateway for messages and logs, without the usual port."""
-        return self.host if self.port == 443 else f"{self.host}:{self.port}"
+        # Each tunnel keeps it.
+        return self.host if self.port == 443 else intern(f"{self.host}:{self.port}")
 
 
 @dataclass(frozen=True, slots=True)

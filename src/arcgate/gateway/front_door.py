@@ -11,6 +11,7 @@ import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
+from sys import intern
 
 import structlog
 
@@ -43,7 +44,7 @@ class Names:
         if name is None or not name.endswith(self.gateway_suffix):
             return None
         prefix = name.removesuffix(self.gateway_suffix)
-        return prefix if prefix and "." not in prefix else None
+        return intern(prefix) if prefix and "." not in prefix else None  # each session keeps it
 
     def is_control(self, name: HostName | None) -> bool:
         """Say whether the name belongs to the control plane."""

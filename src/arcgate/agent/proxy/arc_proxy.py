@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from sys import intern
 from time import monotonic
 from typing import Any
 
@@ -98,7 +99,7 @@ class ArcProxy:
         if received is None:
             return None
         head, raw, rest = received
-        record.method, record.target = head.method, shown_target(head.target)
+        record.method, record.target = intern(head.method), shown_target(head.target)
         if (callers := self._callers()) is not None:
             await callers.require_allowed(client)
         if head.method != "CONNECT":
