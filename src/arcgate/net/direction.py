@@ -80,6 +80,7 @@ class Direction:
         self._other = other
         _readiness_of(self._source).on_readable = self
         _readiness_of(self._sink).on_writable = self
+        self._reset_at_death(True)
 
     def stop(self) -> None:
         """Carry no more."""
@@ -89,6 +90,12 @@ class Direction:
         self._other = None
         if self._splice is not None:
             self._splice.close()
+        self._reset_at_death(False)
+
+    def _reset_at_death(self, is_wanted: bool) -> None:
+        """Let the sink see a cut if this process is killed: the kernel would end what is no TLS of ours."""
+        if (sink := self._sink.raw_sink) is not None:
+            sink.reset_at_death(is_wanted)
 
     def step(self) -> None:
         """Carry what can be carried now; the next report goes on."""
@@ -224,6 +231,7 @@ class Direction:
             return False
         _readiness_of(self._sink).on_writable = None  # each arrival reports a writable socket as well
         self._stop_watching()
+        sink.reset_at_death(True)
         self._splice = Splice(source, sink)
         self._carry_in_kernel(self._splice)
         return True

@@ -26,6 +26,9 @@ more than the shorter pieces do (measured: 15 % of the processor time of bulk).
 _buffer = memoryview(bytearray(CHUNK))
 
 
+_RESET_AT_CLOSE, _END_AT_CLOSE = struct.pack("ii", 1, 0), struct.pack("ii", 0, 0)
+
+
 class StreamReset(Exception):
     """The connection broke: reset, vanished, or (TLS) cut without close_notify."""
 
@@ -225,10 +228,17 @@ class SocketStream(PromptStream):
     def abort(self) -> None:
         """See ByteStream; sends a RST."""
         try:
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_AT_CLOSE)
         except OSError:  # closed already
             return
         self.let_go()
+
+    def reset_at_death(self, is_wanted: bool) -> None:
+        """Have the kernel reset the connection, and not end it, should this process be killed."""
+        with contextlib.suppress(OSError):
+            self._socket.setsockopt(
+                socket.SOL_SOCKET, socket.SO_LINGER, _RESET_AT_CLOSE if is_wanted else _END_AT_CLOSE
+            )
 
     async def close(self) -> None:
         """See ByteStream."""

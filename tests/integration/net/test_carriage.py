@@ -3,6 +3,8 @@
 import asyncio
 import socket
 import struct
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -150,6 +152,34 @@ async def test_a_half_closed_tunnel_has_a_time_of_its_own(amount: int) -> None:
         await one.carry(amount)
         await one.end("client")
         assert await one.ending is Ending.IDLE
+
+
+RELAY = """
+import asyncio, socket, sys
+from arcgate.net.relay import Traffic, relay
+from arcgate.net.streams import SocketStream
+async def main():
+    client, target = (SocketStream(socket.socket(fileno=int(number))) for number in sys.argv[1:])
+    await relay(client, target, Traffic(), idle_timeout=60, half_closed_timeout=60)
+asyncio.run(main())
+"""
+
+
+@AMOUNTS
+def test_both_sides_see_a_cut_when_the_process_is_killed(amount: int) -> None:
+    (client, near_client), (target, near_target) = connected_sockets(), connected_sockets()
+    descriptors = near_client.fileno(), near_target.fileno()
+    command = [sys.executable, "-c", RELAY, *map(str, descriptors)]
+    with client, target, subprocess.Popen(command, pass_fds=descriptors) as process:
+        for one in (near_client, near_target):
+            one.close()
+        for source, sink in ((client, target), (target, client)):
+            source.sendall(bytes(amount))
+            assert len(sink.recv(amount, socket.MSG_WAITALL)) == amount
+        process.kill()
+        for one in (client, target):
+            with pytest.raises(ConnectionResetError):
+                one.recv(1)
 
 
 @AMOUNTS
