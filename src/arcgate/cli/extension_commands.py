@@ -126,12 +126,13 @@ def delete(name: str, machine_name: str, resource_group: str, subscription: str 
     """Have an extension disabled and uninstalled."""
     confirm(f"Delete the extension {name} of the machine {machine_name}?", yes)
 
-    async def work() -> None:
+    async def work() -> bool:
         session = Session.open()
         machine = await _machine_path(session, subscription, resource_group, machine_name)
-        await session.delete(f"{machine}/extensions/{require_name(name, 'extension')}", HYBRID_COMPUTE)
+        return await session.delete(f"{machine}/extensions/{require_name(name, 'extension')}", HYBRID_COMPUTE)
 
-    run(work())
+    if not run(work()):
+        click.echo(f"There was no extension {name}.", err=True)
 
 
 async def _machine_path(session: Session, subscription: str | None, group: str, name: str) -> str:

@@ -47,6 +47,16 @@ async def test_without_connections_nothing_is_cut_or_listed(commands: CommandLin
     assert await commands.succeed("machine", "sessions", "-n", "server-1", "-o", "json") == "[]\n"
 
 
+async def test_what_was_not_there_to_delete_may_be_a_misspelt_name(commands: CommandLine) -> None:
+    extension = ("machine", "extension", "delete", "--machine-name", "server-1", "-g", "servers", "-y", "--name", "mis")
+    result = await commands.run(*extension)
+    assert (result.exit_code, result.stderr) == (0, "There was no extension mis.\n")
+    deleted = await commands.run("machine", "delete", *WHERE, "-y")
+    assert (deleted.exit_code, deleted.stderr) == (0, "")
+    again = await commands.run("machine", "delete", *WHERE, "-y")
+    assert (again.exit_code, again.stderr) == (0, "There was no machine server-1.\n")
+
+
 async def test_a_machine_is_found_by_its_name_alone_while_there_is_one_of_it(commands: CommandLine) -> None:
     await commands.succeed("machine", "allow-login", *WHERE)
     # It is found, and may be connected to, but has no gateway.
