@@ -51,6 +51,8 @@ class Hops:
         try:
             return await self.dial(proxy.target, surroundings)
         except HopError as error:
+            if error.code == "NO_DESCRIPTORS":
+                raise  # another proxy would help as little
             raise HopError(
                 Hop.PROXY,
                 "PROXY_UNREACHABLE",

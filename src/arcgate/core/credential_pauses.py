@@ -56,12 +56,11 @@ class CredentialRecord:
 
     def next_try(self, target: str, now: float) -> float:
         """Return when the credentials may be sent again for the target, 0 for at once."""
-        found = 0.0
-        if self.everything.is_pause(now):
-            found = self.everything.end
-        elif self._last_refused == target and now < self.everything.end + FIRST:
-            # Others go first: the proxy may only forbid this one.
-            found = self.everything.end + FIRST
+        found = self.everything.end
+        if found and self._last_refused == target:
+            found += FIRST  # others go first: the proxy may only forbid this one
+        if not self.everything.moment <= now < found:
+            found = 0.0
         own = self._targets.get(target, Refusals())
         return max(found, own.end) if own.is_pause(now) else found
 

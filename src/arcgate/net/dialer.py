@@ -368,10 +368,13 @@ def refused_connect(hop: Hop, via: str, target: Target, answer: ConnectAnswer) -
         407: f"{via} wants authentication: put user and password into its URL, or exempt this host there.",
         403: f"Allow CONNECT to {target} on {via}.",
     }
+    usual = f"Look into the log of {via}."
+    if 300 <= refusal.status < 400:
+        usual = f"{via} may want somebody to sign in by a browser: exempt this machine or {target} there."
     return ConnectRefused(
         hop,
         f"{hop.name}_REFUSED",
         f"{via} answered {refusal.status} {answer.head.phrase} to CONNECT {target}.",
         refusal,
-        remedy=remedies.get(refusal.status, f"Look into the log of {via}."),
+        remedy=remedies.get(refusal.status, usual),
     )

@@ -178,8 +178,7 @@ class _Talk:
             await self._take_turn()
         except CredentialsPaused:
             return ()  # the proxy may let this one pass without
-        # Kerberos may wait for its servers.
-        return await asyncio.to_thread(self._authentication.first)
+        return await self._bounded(self._authentication.first)
 
     async def ask(self, request: bytes, what: str, *, has_body: bool = True) -> ConnectAnswer:
         """Send a request and return the answer, on a fresh connection when there is none."""
@@ -202,7 +201,7 @@ class _Talk:
         try:
             if self._access.mechanisms(self._proxy):
                 await self._take_turn()
-            fields = await asyncio.to_thread(self._authentication.next, refusal.head)
+            fields = await self._bounded(lambda: self._authentication.next(refusal.head))
         except CredentialsPaused as pause:
             raise paused(self._proxy, self._access, pause, self._now) from None
         except AuthenticationFailed as failure:
@@ -217,11 +216,19 @@ class _Talk:
         """Take note of a 407 to the request that came after this talk; return the error."""
         answer = ConnectAnswer(head, b"")
         try:
-            await asyncio.to_thread(self._authentication.next, head)
+            await self._bounded(lambda: self._authentication.next(head))
         except AuthenticationFailed as failure:
             return await self._refused(failure, answer)
         self._proxies.unlearn(self._proxy, self._access)
         return _asks_again(self._proxy, answer)
+
+    async def _bounded(self, step: Callable[[], Fields]) -> Fields:
+        """Do a step of the authentication: Kerberos may wait for its servers, but not for ever."""
+        try:
+            async with asyncio.timeout(self._limit):
+                return await asyncio.to_thread(step)
+        except TimeoutError:
+            raise _silent_kerberos(self._proxy, self._limit) from None
 
     async def connect(self) -> ByteStream:
         if self._stream is None:
@@ -292,6 +299,16 @@ def _closed_in_between(proxy: Url, refusal: ConnectAnswer) -> ConnectRefused:
         f"{proxy.origin} closes the connection in the middle of the authentication.",
         refusal.refusal,
         remedy="Let the proxy keep connections while NTLM or Negotiate goes on, or allow Basic there.",
+    )
+
+
+def _silent_kerberos(proxy: Url, limit: float) -> HopError:
+    return HopError(
+        Hop.PROXY,
+        "PROXY_AUTHENTICATION_FAILED",
+        f"There was no Kerberos ticket for {proxy.origin} in {limit:g} s.",
+        cause="Kerberos' servers don't answer",
+        remedy="Check the servers in krb5.conf or DNS, and that the firewall lets this machine reach their port 88.",
     )
 
 

@@ -2,6 +2,7 @@
 
 import base64
 import ssl
+import threading
 
 import pytest
 import spnego
@@ -11,7 +12,7 @@ from arcgate.core.names import parse_authority
 from arcgate.core.urls import Url, parse_url
 from arcgate.net.dialer import ConnectRefused, start_tls
 from arcgate.net.enterprise_proxies import SET_ASIDE, EnterpriseProxies
-from arcgate.net.proxy_mechanisms import ProxyAccess
+from arcgate.net.proxy_mechanisms import Negotiate, ProxyAccess
 from arcgate.net.streams import ByteStream, SocketStream
 from arcgate.net.tls import TlsStream, client_context, server_context
 from arcgate.wire.heads import RequestHead
@@ -340,3 +341,31 @@ async def test_http_1_0_keeps_a_connection_only_when_it_says_so(more: str, keeps
         else:
             error = await failure(proxy, "http://CORP%5Cuser:hunter2secret@proxy.example")
             assert "in the middle of the authentication" in error.sentence
+
+
+async def test_kerberos_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = threading.Event()
+
+    def step(_: Negotiate, challenge: bytes) -> bytes:
+        answers.wait(60)
+        return b"late"
+
+    monkeypatch.setattr(Negotiate, "step", step)
+    async with proxy_that(lambda _: answer_407("Negotiate")) as proxy:
+        try:
+            with pytest.raises(HopError) as caught:
+                await EnterpriseProxies().tunnel(
+                    parse_url("http://proxy.example"), proxy.open, TARGET, 0.2, ProxyAccess()
+                )
+        finally:
+            answers.set()
+    assert caught.value.code == "PROXY_AUTHENTICATION_FAILED"
+    assert "krb5.conf" in caught.value.remedy
+
+
+async def test_a_proxy_that_sends_a_browser_to_sign_in_is_understood() -> None:
+    async with proxy_that(
+        lambda _: b"HTTP/1.1 302 Found\r\nLocation: http://login.example/\r\nContent-Length: 0\r\n\r\n"
+    ) as proxy:
+        error = await failure(proxy, CLEAR)
+    assert "exempt this machine" in error.remedy

@@ -9,6 +9,7 @@ from arcgate.core.errors import Hop, HopError
 from arcgate.core.names import parse_target
 from arcgate.core.routing import Goal, Routing
 from arcgate.core.urls import parse_url
+from arcgate.net.enterprise_proxies import NOT_WORKING
 from worlds.agent_machine import TableResolver, address
 from worlds.fake_gateway import closed_port
 
@@ -51,3 +52,14 @@ async def test_a_proxy_whose_name_is_unknown_is_a_failure_of_the_proxy() -> None
     assert caught.value.hop is Hop.PROXY
     assert "could not be resolved" in caught.value.cause
     assert "secret" not in caught.value.one_line()
+
+
+async def test_no_proxy_is_blamed_when_we_have_no_descriptor_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def dial(*_: object) -> None:
+        raise HopError(Hop.TCP, "NO_DESCRIPTORS", "No descriptor.", remedy="Raise the limit.")
+
+    monkeypatch.setattr("arcgate.agent.hops.dial", dial)
+    with pytest.raises(HopError) as caught:
+        await _hops("192.0.2.1").dial_proxy(parse_url("http://a.example.com:3128"), NOW)
+    assert caught.value.code == "NO_DESCRIPTORS"
+    assert caught.value.code not in NOT_WORKING
