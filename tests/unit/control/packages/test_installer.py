@@ -284,6 +284,14 @@ def test_a_step_that_nobody_thought_of_ends_with_a_sentence_and_a_known_code(tmp
     )
 
 
+def test_dpkg_goes_on_where_a_killed_installation_ended(tmp_path: Path) -> None:
+    programs = Programs(tmp_path, "apt-get", "dpkg")
+    assert installed_by(programs, "deb").returncode == 143
+    apt, dpkg = programs.notes.read_text().splitlines()
+    assert apt.startswith("apt-get install ")
+    assert dpkg == f"dpkg --install {apt.rpartition(' ')[2]}"
+
+
 def test_an_exchange_that_is_interrupted_brings_the_old_agent_back(tmp_path: Path) -> None:
     text = script()
     functions = text[: text.index("# All of it has arrived")]

@@ -327,6 +327,11 @@ install_package() {
         apt-get)
             DEBIAN_FRONTEND=noninteractive apt-get install --yes --allow-downgrades --reinstall --no-install-recommends \
                 -o DPkg::Lock::Timeout=300 "$scratch/$package" || code=$?
+            # After an installation that was killed apt refuses to work; dpkg goes on where that one ended.
+            if [ "$code" -ne 0 ] && has dpkg; then
+                code=0
+                dpkg --install "$scratch/$package" || code=$?
+            fi
             ;;
         dnf | yum) reinstall_rpm "$tool" --assumeyes --nogpgcheck '--disablerepo=*' || code=$? ;;
         zypper) zypper --non-interactive --no-gpg-checks --no-refresh install --allow-unsigned-rpm --oldpackage --force \
