@@ -37,6 +37,9 @@ LARGEST_REFUSAL = 16 * 1024
 LARGEST_PAGE = 1024 * 1024
 """Bytes of a 407's body that are passed over, so that authentication can go on with the same connection."""
 
+MOST_PIECES = 5_000
+"""Pieces of a chunked page that are looked at: smaller ones only cost time."""
+
 PROXY_AUTHENTICATION_REQUIRED = 407
 
 _LENGTH = re.compile(r"[0-9]{1,9}\Z")
@@ -306,7 +309,7 @@ class Page:
     def __init__(self, head: ResponseHead) -> None:
         # Only after a 407 is there another request.
         self._most = LARGEST_PAGE if head.status == PROXY_AUTHENTICATION_REQUIRED else LARGEST_REFUSAL
-        self._taken = 0
+        self._taken = self._pieces = 0
         self._reader = h11.Connection(h11.CLIENT)
         self._reader.send(h11.Request(method="GET", target="/", headers=[("Host", "proxy")]))
         self._reader.send(h11.EndOfMessage())
@@ -321,8 +324,11 @@ class Page:
             self._reader.receive_data(data)
         try:
             while (event := self._reader.next_event()) is not h11.NEED_DATA:
-                if isinstance(event, h11.Data):
-                    self.beginning = (self.beginning + bytes(event.data))[:LARGEST_REFUSAL]
+                self._pieces += 1
+                if self._pieces > MOST_PIECES:
+                    return False
+                if isinstance(event, h11.Data) and (room := LARGEST_REFUSAL - len(self.beginning)):
+                    self.beginning += bytes(event.data[:room])
                 elif isinstance(event, h11.EndOfMessage):
                     self.is_whole = not self._reader.trailing_data[0]
                     return False
