@@ -21,7 +21,8 @@ GATEWAY_NAME_FIELD = "Arcgate-Gateway-Name"
 """Tells the control plane by which gateway a plain request came, so that the installer can use it as well."""
 
 _PATHS = re.compile(rb"/(?:azcmagent-linux|azcmagent-windows|ca\.pem|healthz|packages/[A-Za-z0-9._+/-]{1,200})\Z")
-_REPORT = b"/log"
+REPORT_PATH = b"/log"
+"""What a PUT may name."""
 _LENGTH = re.compile(r"[0-9]{1,6}\Z", re.ASCII)
 LARGEST_REPORT = 64 * 1024
 """Bytes of a report that are passed on: as many as the control plane takes."""
@@ -43,6 +44,13 @@ PassOn = Callable[[bytes], Awaitable[Answer]]
 """Gives the control plane a report."""
 
 
+def is_plain(head: RequestHead) -> bool:
+    """Say whether a request is the installer's to answer or to refuse."""
+    return (head.method in {"GET", "HEAD"} and head.target.startswith(b"/")) or (
+        head.method == "PUT" and head.target == REPORT_PATH
+    )
+
+
 class Installer:
     """Answers plain requests that came to a gateway's own name.
 
@@ -59,7 +67,7 @@ class Installer:
     async def serve(self, client: ByteStream, head: RequestHead, prefix: str) -> None:
         """Answer one request and close."""
         is_report = head.method == "PUT"
-        if not (head.target == _REPORT if is_report else _PATHS.match(head.target) and b".." not in head.target):
+        if not is_report and (_PATHS.match(head.target) is None or b".." in head.target):
             await _send(client, format_refusal(Verdict(Reason.METHOD_NOT_ALLOWED), ""))
             return
         path = head.target.decode("ascii")

@@ -18,6 +18,7 @@ from arcgate.core.policy import Policy
 from arcgate.core.verdicts import Reason, Verdict
 from arcgate.gateway.identity import Certificate, read_certificate
 from arcgate.gateway.incoming import IncomingConnections, Visitor, Waiter
+from arcgate.gateway.installer import is_plain
 from arcgate.gateway.signed_channels import SignedChannel, SignedChannels
 from arcgate.gateway.tunnelling import Carrying, Tunnelling, answer
 from arcgate.gateway.tunnels import Tunnel
@@ -150,7 +151,7 @@ class Sessions:
         if head.method == "GET" and head.target == CHANNEL_PATH and is_bare:
             is_signed = await self._open_signed(session, head, reader.rest)
             return self._go_on(session) if is_signed else None
-        if head.method in {"GET", "HEAD", "PUT"} and head.target.startswith(b"/"):
+        if is_plain(head):
             rest = reader.rest
             client = PrefixedStream(rest, session.client) if rest else session.client
             await self._serve_plain(client, head, session.prefix)

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from arcgate.core.errors import Hop, HopError
-from arcgate.gateway.installer import GATEWAY_NAME_FIELD, LARGEST_REPORT, MOST_KEPT, Installer
+from arcgate.gateway.installer import GATEWAY_NAME_FIELD, LARGEST_REPORT, MOST_KEPT, Installer, is_plain
 from arcgate.net.http_client import Answer
 from arcgate.wire.heads import Fields, RequestHead
 from worlds.memory_streams import memory_pair
@@ -134,8 +134,12 @@ async def test_a_report_without_one_good_length_is_refused(fields: Fields, body:
     assert plane.reports == []
 
 
-@pytest.mark.parametrize(("method", "path"), [("PUT", "/azcmagent-linux"), ("GET", "/log"), ("PUT", "/log/")])
-async def test_reports_have_one_path_and_one_method(method: str, path: str) -> None:
+@pytest.mark.parametrize(("method", "path"), [("PUT", "/azcmagent-linux"), ("PUT", "/log/"), ("POST", "/log")])
+def test_reports_have_one_path_and_one_method(method: str, path: str) -> None:
+    assert not is_plain(RequestHead(method, path.encode("ascii"), 1, ()))
+
+
+async def test_a_report_is_nothing_to_get() -> None:
     installer, plane = installer_of(Answer(200, {}, b"{}"))
-    assert (await ask(installer, path, method, (("content-length", "0"),))).startswith(b"HTTP/1.1 405 ")
+    assert (await ask(installer, "/log", "GET")).startswith(b"HTTP/1.1 405 ")
     assert (plane.asked, plane.reports) == ([], [])
