@@ -7,6 +7,7 @@ Load tool and target share the processors with what is measured, so trust the ra
 import json
 import os
 import platform
+import resource
 import statistics
 import sys
 import time
@@ -49,6 +50,8 @@ METRICS = {
     "idle_later_kib": "the same after 8 s without a byte",
     "idle_many_kib": "the same with 9,000 tunnels",
 }
+DESCRIPTORS = {"kernel-relay": 6}
+"""Descriptors of a tunnel in one process where they are not two: sockets, and the ends of a pipe for each direction."""
 IDLE_LATER = 8
 """Seconds after which idle tunnels are looked at again: those that may be handed over have been by then."""
 
@@ -146,11 +149,20 @@ def _measure_others(start: Start, name: str, figures: Figures) -> Figures:
             more |= measure_cold(system, target)
     elif name != "envoy-h2":  # the others have no connections to spare: each set-up is cold
         more["cold_rate"] = figures["setup_rate"]
-    if IDLE_MANY:
+    if IDLE_MANY and _has_descriptors(name, IDLE_MANY):
         roomy = peers.arcgate_roomy if name == "arcgate" else start
         with running("target") as (target, _), roomy(target) as system:
             more["idle_many_kib"], _ = measure_idle(system, target, IDLE_MANY)
     return more
+
+
+def _has_descriptors(name: str, tunnels: int) -> bool:
+    """Say whether one process may have as many as that; tell it when not."""
+    wanted = tunnels * DESCRIPTORS.get(name, 2)
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if wanted >= most:
+        sys.stderr.write(f"{name}: {tunnels} idle tunnels take {wanted} descriptors, here are {most} (ulimit -Hn)\n")
+    return wanted < most
 
 
 def _summary(rounds: list[Figures]) -> dict[str, Figures]:
