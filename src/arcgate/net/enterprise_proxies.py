@@ -7,15 +7,22 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
-from arcgate.core.audit import printable
 from arcgate.core.errors import Hop, HopError
 from arcgate.core.names import Target
 from arcgate.core.urls import Url
 from arcgate.net.credential_turns import Credentials, CredentialsPaused, CredentialTurns, Turn
 from arcgate.net.dialer import ConnectAnswer, ConnectRefused, ask, refused_connect
 from arcgate.net.proxy_mechanisms import ProxyAccess
+from arcgate.net.proxy_refusals import (
+    NOT_AUTHENTICATED,
+    all_failed,
+    asks_again,
+    closed_in_between,
+    not_authenticated,
+    paused,
+    silent_kerberos,
+)
 from arcgate.net.streams import ByteStream, PrefixedStream
 from arcgate.wire.connect import format_connect
 from arcgate.wire.heads import Fields, ResponseHead, format_fields
@@ -29,8 +36,6 @@ Open = Callable[[], Awaitable[ByteStream]]
 
 NOT_WORKING = frozenset({"PROXY_UNREACHABLE", "PROXY_FAILED", "TLS_TIMEOUT", "TLS_FAILED", "TLS_CERTIFICATE_REFUSED"})
 """Codes of errors that say nothing about the request, only about the proxy."""
-NOT_AUTHENTICATED = frozenset({"PROXY_AUTHENTICATION_FAILED", "PROXY_AUTHENTICATION_PAUSED"})
-"""Codes of errors that say nothing about the request either: another proxy may know other credentials."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +92,7 @@ class EnterpriseProxies:
             else:
                 self._failed.pop(proxy.origin, None)
                 return stream
-        raise _all_failed(failures)
+        raise all_failed(failures)
 
     async def tunnel(
         self, proxy: Url, open_proxy: Open, target: Target, limit: float, access: ProxyAccess
@@ -209,7 +214,7 @@ class _Talk:
         if not self._authentication.is_bound:
             await self.drop()  # many proxies close it anyhow, and some without saying so
         elif not refusal.keeps_connection:
-            raise _closed_in_between(self._proxy, refusal)
+            raise closed_in_between(self._proxy, refusal)
         return fields
 
     async def refused_later(self, head: ResponseHead) -> HopError:
@@ -220,7 +225,7 @@ class _Talk:
         except AuthenticationFailed as failure:
             return await self._refused(failure, answer)
         self._proxies.unlearn(self._proxy, self._access)
-        return _asks_again(self._proxy, answer)
+        return asks_again(self._proxy, answer)
 
     async def _bounded(self, step: Callable[[], Fields]) -> Fields:
         """Do a step of the authentication: Kerberos may wait for its servers, but not for ever."""
@@ -228,7 +233,7 @@ class _Talk:
             async with asyncio.timeout(self._limit):
                 return await asyncio.to_thread(step)
         except TimeoutError:
-            raise _silent_kerberos(self._proxy, self._limit) from None
+            raise silent_kerberos(self._proxy, self._limit) from None
 
     async def connect(self) -> ByteStream:
         if self._stream is None:
@@ -276,116 +281,3 @@ def _key(proxy: Url) -> tuple[str, str]:
 def _head_request(uri: bytes, target: Target, fields: Fields) -> bytes:
     host = target.authority.removesuffix(":80")
     return b"HEAD " + uri + b" HTTP/1.1\r\n" + format_fields((("Host", host), *fields)) + b"\r\n"
-
-
-def _all_failed(failures: list[HopError]) -> HopError:
-    if len(failures) == 1:
-        return failures[0]
-    # Nobody goes past a proxy that has answered.
-    told = next((error for error in failures if error.code in NOT_AUTHENTICATED), None)
-    return HopError(
-        Hop.PROXY,
-        (told or failures[-1]).code,
-        f"None of the {len(failures)} enterprise proxies works.",
-        cause=" ".join(f"{error.sentence} {error.cause}".strip() for error in failures),
-        remedy=(told or failures[0]).remedy,
-    )
-
-
-def _closed_in_between(proxy: Url, refusal: ConnectAnswer) -> ConnectRefused:
-    return ConnectRefused(
-        Hop.PROXY,
-        "PROXY_AUTHENTICATION_FAILED",
-        f"{proxy.origin} closes the connection in the middle of the authentication.",
-        refusal.refusal,
-        remedy="Let the proxy keep connections while NTLM or Negotiate goes on, or allow Basic there.",
-    )
-
-
-def _silent_kerberos(proxy: Url, limit: float) -> HopError:
-    return HopError(
-        Hop.PROXY,
-        "PROXY_AUTHENTICATION_FAILED",
-        f"There was no Kerberos ticket for {proxy.origin} in {limit:g} s.",
-        cause="Kerberos' servers don't answer",
-        remedy="Check the servers in krb5.conf or DNS, and that the firewall lets this machine reach their port 88.",
-    )
-
-
-def _asks_again(proxy: Url, answer: ConnectAnswer) -> ConnectRefused:
-    return ConnectRefused(
-        Hop.PROXY,
-        "PROXY_AUTHENTICATION_FAILED",
-        f"{proxy.origin} answered 407: it wants to be asked in another way than before.",
-        answer.refusal,
-        remedy="Repeat the request.",
-    )
-
-
-def paused(proxy: Url, access: ProxyAccess, pause: CredentialsPaused, now: Callable[[], float]) -> HopError:
-    """Return the error of credentials that are not sent now."""
-    often = "once" if pause.refusals <= 1 else f"{pause.refusals} times in a row"
-    return HopError(
-        Hop.PROXY,
-        "PROXY_AUTHENTICATION_PAUSED",
-        f"{proxy.origin} refused {_who(proxy, access)}: nothing is sent there before {_moment(pause.next_try)} "
-        f"(in {max(1, round(pause.next_try - now()))} s).",
-        cause=f"it answered 407 to these credentials {often}, and {_NOT_MORE_OFTEN}",
-        remedy=_correct(proxy, access),
-    )
-
-
-_NOT_MORE_OFTEN = "the password is not tried more often so that the account isn't locked."
-
-
-def _correct(proxy: Url, access: ProxyAccess) -> str:
-    what = f"the keytab {access.keytab}"
-    if proxy.user or proxy.password:
-        what = f"the password of {_who(proxy, access)} in {access.source or 'the URL of the proxy'}"
-    again = ", and 'azcmagent check' tries the same one once" if access.source else ""
-    return (
-        f"Correct {what}: another one is tried at once{again}. "
-        "If it is right, let the proxy allow this user and target."
-    )
-
-
-def _who(proxy: Url, access: ProxyAccess) -> str:
-    return f"the user '{printable(proxy.user, 100)}'" if proxy.user else f"the keytab {access.keytab}"
-
-
-def _moment(seconds: float) -> str:
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S} UTC"
-
-
-def not_authenticated(
-    proxy: Url, access: ProxyAccess, failure: AuthenticationFailed, answer: ConnectAnswer, next_try: float = 0.0
-) -> ConnectRefused:
-    """Return the error of a proxy that wants authentication which did not work; pure.
-
-    `next_try` is when the same credentials may be sent again, 0 for at once.
-    """
-    titles = ", ".join(Scheme(one).spelled if one in set(Scheme) else one for one in failure.offered)
-    tried = "; ".join(f"{one.scheme.spelled}: {one.cause or 'the proxy refused it'}" for one in failure.tried)
-    return ConnectRefused(
-        Hop.PROXY,
-        "PROXY_AUTHENTICATION_FAILED",
-        f"{proxy.origin} answered 407: it wants authentication ({titles or 'it names no scheme'}).",
-        answer.refusal,
-        cause=tried + (f"; the next try is at {_moment(next_try)}: {_NOT_MORE_OFTEN}" if next_try else ""),
-        remedy=_remedy(proxy, access, failure),
-    )
-
-
-def _remedy(proxy: Url, access: ProxyAccess, failure: AuthenticationFailed) -> str:
-    offered = {Scheme(one) for one in failure.offered if one in set(Scheme)}
-    if not offered:
-        return "Let the proxy offer Negotiate, NTLM or Basic, or exempt this machine there."
-    if not offered & set(access.schemes):
-        return "Add one of its schemes to the setting proxy.authentication."
-    if failure.is_wrong_password:
-        return _correct(proxy, access)
-    if any(one.was_refused for one in failure.tried):
-        return "Check the user and password of the setting proxy.credentials, and the user's rights on the proxy."
-    if offered & {Scheme.NTLM, Scheme.BASIC} and not proxy.user:
-        return "Give it user and password, in a file: 'azcmagent config set proxy.credentials FILE'."
-    return next((one.remedy for one in failure.tried if one.remedy), "Look into the log of the proxy.")

@@ -31,7 +31,7 @@ from arcgate.core.urls import Url
 from arcgate.core.verdicts import Reason
 from arcgate.net.channel import ChannelTunnel
 from arcgate.net.dialer import ConnectRefused, connect_through, dial
-from arcgate.net.enterprise_proxies import NOT_AUTHENTICATED
+from arcgate.net.proxy_refusals import NOT_AUTHENTICATED
 from arcgate.net.streams import ByteStream, PrefixedStream, StreamReset, close_gently
 from arcgate.net.tls import TlsStream, join_pem
 from arcgate.wire.connect import CORRELATION_FIELD
