@@ -78,8 +78,9 @@ def create(
         session = Session.open()
         machine = await _machine_path(session, subscription, resource_group, machine_name)
         location = (await session.get(machine, HYBRID_COMPUTE))["location"]
-        path = f"{machine}/extensions/{require_name(name, 'extension')}"
-        return await session.put(path, HYBRID_COMPUTE, {"location": location, "properties": given})
+        return await session.put(
+            _extension_path(machine, name), HYBRID_COMPUTE, {"location": location, "properties": given}
+        )
 
     show(run(work()), form, _COLUMNS)
 
@@ -112,7 +113,7 @@ def show_extension(
     async def work() -> Any:
         session = Session.open()
         machine = await _machine_path(session, subscription, resource_group, machine_name)
-        return await session.get(f"{machine}/extensions/{require_name(name, 'extension')}", HYBRID_COMPUTE)
+        return await session.get(_extension_path(machine, name), HYBRID_COMPUTE)
 
     show(run(work()), form, _COLUMNS)
 
@@ -129,10 +130,14 @@ def delete(name: str, machine_name: str, resource_group: str, subscription: str 
     async def work() -> bool:
         session = Session.open()
         machine = await _machine_path(session, subscription, resource_group, machine_name)
-        return await session.delete(f"{machine}/extensions/{require_name(name, 'extension')}", HYBRID_COMPUTE)
+        return await session.delete(_extension_path(machine, name), HYBRID_COMPUTE)
 
     if not run(work()):
         click.echo(f"There was no extension {name}.", err=True)
+
+
+def _extension_path(machine: str, name: str) -> str:
+    return f"{machine}/extensions/{require_name(name, 'extension')}"
 
 
 async def _machine_path(session: Session, subscription: str | None, group: str, name: str) -> str:
