@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
+from uuid import uuid4
 
 import structlog
 
@@ -26,6 +27,7 @@ from arcgate.net.logs import configure_logging
 from arcgate.net.streams import ByteStream, SocketStream, StreamReset
 from worlds.authority import Authority
 from worlds.fake_gateway import LOOPBACK, NAME
+from worlds.gateway_node import GatewayNode
 from worlds.sockets import echo as echo
 
 PATIENCE = 10.0
@@ -91,7 +93,17 @@ class AgentMachine:
 
     def set_certificate(self, authority: Authority, name: str = "machine-one") -> None:
         """Store a machine certificate."""
-        chain, key = authority.issue(name, common_name=name)
+        self._keep_certificate(*authority.issue(name, common_name=name))
+
+    def enrol(self, node: GatewayNode) -> tuple[str, str]:
+        """Become a machine that a node knows; return its id and the certificate's serial."""
+        machine_id = str(uuid4())
+        certificate, serial = node.machines.issue(machine_id)
+        node.publish_machine(machine_id)
+        self._keep_certificate(certificate, certificate)
+        return machine_id, serial
+
+    def _keep_certificate(self, chain: Path, key: Path) -> None:
         write_file(self.paths.machine_certificate, chain.read_bytes())
         write_file(self.paths.machine_key, key.read_bytes())
         self._look()
@@ -148,6 +160,15 @@ class AgentMachine:
             received += await asyncio.get_running_loop().sock_recv(client.socket, 1)
         assert received.startswith(b"HTTP/1.1 200 "), received
         return client, b""
+
+    async def converse(self, target: str, words: bytes = b"words", *, early: bytes = b"") -> None:
+        """Have a target that sends everything back return words, and those that come with the CONNECT."""
+        client, _ = await self.tunnel(target, early)
+        if words:
+            await client.send(words)
+        await client.end()
+        assert await read_all(client) == early + words
+        await client.close()
 
     def _look(self) -> None:
         if self.service is not None:

@@ -16,7 +16,7 @@ from arcgate.net.tls import TlsStream, server_context
 from arcgate.wire.connect import format_established, parse_connect
 from arcgate.wire.frames import FRAMES_FIELD, FRAMES_VERSION
 from arcgate.wire.heads import RequestReader
-from worlds.agent_machine import AgentMachine, agent_machine, echo, read_all
+from worlds.agent_machine import AgentMachine, agent_machine, echo
 from worlds.authority import Authority
 from worlds.fake_gateway import NAME
 
@@ -63,27 +63,19 @@ async def machine(tmp_path: Path, authority: Authority, gateway: FramingGateway)
     await listener.stop(0)
 
 
-async def converse(machine: AgentMachine) -> None:
-    client, _ = await machine.tunnel(TARGET)
-    await client.send(b"words")
-    await client.end()
-    assert await read_all(client) == b"words"
-    await client.close()
-
-
 async def test_channels_that_are_opened_at_the_same_time_resume_one_session(
     machine: AgentMachine, gateway: FramingGateway
 ) -> None:
-    await converse(machine)
-    await asyncio.gather(converse(machine), converse(machine), converse(machine))
+    await machine.converse(TARGET)
+    await asyncio.gather(machine.converse(TARGET), machine.converse(TARGET), machine.converse(TARGET))
     assert gateway.resumed == [False, True, True, True]
 
 
 async def test_a_session_that_the_gateway_takes_no_more_is_replaced(
     machine: AgentMachine, gateway: FramingGateway, authority: Authority
 ) -> None:
-    await converse(machine)
+    await machine.converse(TARGET)
     gateway.context = server_context(*authority.issue(NAME), minimum=ssl.TLSVersion.TLSv1_3)
-    await converse(machine)
-    await converse(machine)
+    await machine.converse(TARGET)
+    await machine.converse(TARGET)
     assert gateway.resumed == [False, False, True]

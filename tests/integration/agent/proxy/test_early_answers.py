@@ -18,7 +18,7 @@ from arcgate.net.tls import TlsStream, server_context
 from arcgate.wire.connect import HAND_OVER_FIELD, format_established, parse_connect
 from arcgate.wire.frames import FRAMES_FIELD, FRAMES_VERSION
 from arcgate.wire.heads import RequestReader
-from worlds.agent_machine import AgentMachine, address, agent_machine, connect_head, echo, error_of, read_all, target
+from worlds.agent_machine import AgentMachine, address, agent_machine, connect_head, echo, error_of, target
 from worlds.authority import Authority
 from worlds.fake_gateway import NAME as SCRIPTED_NAME
 from worlds.gateway_node import NAME, GatewayNode, gateway_node
@@ -108,11 +108,7 @@ async def warm(machine: AgentMachine, gateway_port: int) -> None:
 
 
 async def say(machine: AgentMachine, where: str, words: bytes) -> None:
-    client, _ = await machine.tunnel(where)
-    await client.send(words)
-    await client.end()
-    assert await read_all(client) == words
-    await client.close()
+    await machine.converse(where, words)
     await until(lambda: any(where in line for line in machine.request_lines()))
 
 
@@ -136,10 +132,7 @@ async def test_bytes_that_came_with_the_clients_connect_go_along(
 ) -> None:
     await warm(machine, scripted.port)
     scripted.patient.add(APP)
-    client, _ = await machine.tunnel(APP, early=b"at once")
-    await client.end()
-    assert await read_all(client) == b"at once"
-    await client.close()
+    await machine.converse(APP, b"", early=b"at once")
 
 
 @pytest.mark.parametrize("setting", ["off", "cold"])

@@ -4,13 +4,11 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 
 from arcgate.core.audit import Event
 from arcgate.core.hand_over import HandOverMode, HandOverPolicy
-from arcgate.net.files import write_file
 from arcgate.net.streams import ByteStream
 from arcgate.net.tls import TlsStream, server_context
 from worlds.agent_machine import AgentMachine, address, agent_machine
@@ -37,11 +35,7 @@ async def node(authority: Authority, tmp_path: Path) -> AsyncIterator[GatewayNod
 async def machine(node: GatewayNode, authority: Authority, tmp_path: Path) -> AsyncIterator[AgentMachine]:
     (tmp_path / "squid").mkdir()
     async with loopback_squid(tmp_path / "squid") as squid, agent_machine(tmp_path / "machine", authority) as one:
-        machine_id = str(uuid4())
-        certificate, _ = node.machines.issue(machine_id)
-        node.publish_machine(machine_id)
-        for file in (one.paths.machine_certificate, one.paths.machine_key):
-            write_file(file, certificate.read_bytes())
+        one.enrol(node)
         one.set(proxy_url=f"http://127.0.0.1:{squid}", arcproxy_handover="early")
         yield one
 

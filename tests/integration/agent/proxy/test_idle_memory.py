@@ -6,12 +6,10 @@ import ssl
 import tracemalloc
 from collections.abc import AsyncIterator
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 
 from arcgate.core.hand_over import HandOverMode, HandOverPolicy
-from arcgate.net.files import write_file
 from arcgate.net.streams import SocketStream, close_gently
 from worlds.agent_machine import AgentMachine, address, agent_machine, target
 from worlds.authority import Authority
@@ -41,11 +39,7 @@ async def node(authority: Authority, tmp_path: Path) -> AsyncIterator[GatewayNod
 @pytest.fixture
 async def machine(node: GatewayNode, authority: Authority, tmp_path: Path) -> AsyncIterator[AgentMachine]:
     async with agent_machine(tmp_path / "machine", authority) as one:
-        machine_id = str(uuid4())
-        certificate, _ = node.machines.issue(machine_id)
-        node.publish_machine(machine_id)
-        for file in (one.paths.machine_certificate, one.paths.machine_key):
-            write_file(file, certificate.read_bytes())
+        one.enrol(node)
         one.set(arcproxy_handover="early", arcproxy_channels=0)
         yield one
 

@@ -12,7 +12,6 @@ import pytest
 from arcgate.core.audit import Event
 from arcgate.core.incoming import machine_target
 from arcgate.core.verdicts import EndReason, Reason
-from arcgate.net.files import write_file
 from arcgate.net.streams import ByteStream, StreamReset
 from arcgate.net.tasks import spawn
 from arcgate.net.tls import TlsStream
@@ -75,11 +74,7 @@ async def pair(tmp_path: Path, authority: Authority) -> AsyncIterator[Pair]:
         gateway_node(authority, tmp_path) as node,
         agent_machine(tmp_path / "machine", authority) as machine,
     ):
-        machine_id = str(uuid4())
-        certificate, serial = node.machines.issue(machine_id)
-        node.publish_machine(machine_id)
-        write_file(machine.paths.machine_certificate, certificate.read_bytes())
-        write_file(machine.paths.machine_key, certificate.read_bytes())
+        machine_id, serial = machine.enrol(node)
         machine.set_goal("*.example.com", port=node.port, host=NAME)
         made = Pair(node, machine, machine_id, serial, authority)
         yield made

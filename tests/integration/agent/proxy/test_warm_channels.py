@@ -16,7 +16,7 @@ from arcgate.net.tls import TlsStream, server_context
 from arcgate.wire.connect import format_established, parse_connect
 from arcgate.wire.frames import FRAMES_FIELD, FRAMES_VERSION
 from arcgate.wire.heads import RequestReader
-from worlds.agent_machine import AgentMachine, agent_machine, echo, read_all
+from worlds.agent_machine import AgentMachine, agent_machine, echo
 from worlds.authority import Authority
 from worlds.fake_gateway import NAME
 from worlds.waiting import until
@@ -87,14 +87,6 @@ async def machine(tmp_path: Path, authority: Authority, gateway: FailingGateway)
     await listener.stop(0)
 
 
-async def converse(machine: AgentMachine) -> None:
-    client, _ = await machine.tunnel(TARGET)
-    await client.send(b"words")
-    await client.end()
-    assert await read_all(client) == b"words"
-    await client.close()
-
-
 @pytest.mark.parametrize("how", ["dead", "silent"])
 async def test_a_channel_that_was_opened_ahead_and_fails_at_its_first_use_is_replaced(
     machine: AgentMachine, gateway: FailingGateway, how: str
@@ -102,7 +94,7 @@ async def test_a_channel_that_was_opened_ahead_and_fails_at_its_first_use_is_rep
     getattr(gateway, how).add(1)
     busy, _ = await machine.tunnel(TARGET)
     await until(lambda: gateway.channels == 2)  # the second one waits for whoever comes next
-    await converse(machine)
+    await machine.converse(TARGET)
     assert gateway.served[:2] == [0, 1]
     assert gateway.served[2] >= 2
     await busy.close()
@@ -112,7 +104,7 @@ async def test_a_channel_that_was_opened_ahead_and_fails_at_its_first_use_is_rep
 async def test_a_used_channel_that_fails_at_its_next_use_is_replaced(
     machine: AgentMachine, gateway: FailingGateway, how: str
 ) -> None:
-    await converse(machine)
+    await machine.converse(TARGET)
     getattr(gateway, how).update({0, 1})  # it, and the one that was opened ahead
-    await converse(machine)
+    await machine.converse(TARGET)
     assert gateway.served[-1] >= 2

@@ -6,12 +6,10 @@ import ssl
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 
 from arcgate.core.audit import Event
-from arcgate.net.files import write_file
 from arcgate.net.streams import SocketStream, StreamReset
 from arcgate.net.tls import TlsStream, server_context
 from worlds.agent_machine import AgentMachine, address, agent_machine, connect_head, error_of, target
@@ -58,11 +56,7 @@ async def node(authority: Authority, tmp_path: Path) -> AsyncIterator[GatewayNod
 @pytest.fixture
 async def machine(tmp_path: Path, authority: Authority, node: GatewayNode) -> AsyncIterator[AgentMachine]:
     async with agent_machine(tmp_path / "machine", authority) as one:
-        machine_id = str(uuid4())
-        certificate, _ = node.machines.issue(machine_id)
-        node.publish_machine(machine_id)
-        write_file(one.paths.machine_certificate, certificate.read_bytes())
-        write_file(one.paths.machine_key, certificate.read_bytes())
+        one.enrol(node)
         one.set_goal("*.example.com", "web.example.com:80", port=node.port, host=NAME)
         yield one
 
